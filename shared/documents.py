@@ -7,6 +7,7 @@ that skips what it does not know lets two readers understand one signature diffe
 
 import hashlib
 import json
+import math
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -373,7 +374,7 @@ def read(payload: bytes, kind: type[D]) -> D:
     def no_float(text: str) -> float:
         if not issubclass(kind, _FLOATS_ALLOWED):
             raise Trouble(Code.MALFORMED, f"{text} is not a whole number")
-        return float(text)
+        return finite(text)
 
     def no_constant(text: str) -> float:
         raise Trouble(Code.MALFORMED, f"{text} is not a number")
@@ -384,6 +385,19 @@ def read(payload: bytes, kind: type[D]) -> D:
         return msgspec.convert(tree, kind, strict=True, builtin_types=())
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise Trouble(Code.MALFORMED, f"not a {kind.__name__}: {str(error)[:200]}") from error
+
+
+def finite(text: str) -> float:
+    """
+    Return a number of a signed document; one too large for a float would read as infinity.
+
+    Raises:
+        Trouble: `malformed`.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise Trouble(Code.MALFORMED, f"{text[:40]} is not a finite number")
+    return number
 
 
 def _bounded(payload: bytes) -> None:

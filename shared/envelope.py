@@ -41,7 +41,7 @@ class Signed(Struct, frozen=True, kw_only=True):
 class Envelope(Struct, frozen=True, kw_only=True):
     """A payload, its type and its signatures; bytes are base64 in JSON."""
 
-    payload: Annotated[bytes, Meta(max_length=49_152)]
+    payload: Annotated[bytes, Meta(max_length=40_960)]
     payloadType: Annotated[str, Meta(min_length=1, max_length=100)]  # noqa: N815 - the standard's own spelling
     signatures: Annotated[tuple[Signed, ...], Meta(min_length=1, max_length=4)]
 

@@ -1,0 +1,190 @@
+"""The running agent: one TaskGroup, the list of its loops."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from agent import identity, inventory, keys
+from agent.benchmarking import figures, run_benchmarks
+from agent.config import Settings, digest
+from agent.conversation import Ends, Mail
+from agent.database import Database
+from agent.health import Sampler
+from agent.host import Host
+from agent.journal import Journal
+from agent.link import Link, tls_context
+from agent.outbox import Outbox
+from agent.outcomes import Signatory
+from agent.privileged import Wiper, wiper_argv
+from agent.schedule import Schedule
+from agent.status import write_status
+from agent.work import Answer, Doer, Report, Worker
+from shared.codes import Trouble
+from shared.documents import BenchmarkWork, Order
+from shared.envelope import Envelope
+from shared.messages import FactsChanged, Facts, Intervals, Values
+from shared.session import Machine
+
+log = structlog.get_logger()
+
+LAG_EVERY_S = 1.0
+
+
+class Daemon:
+    """
+    The agent's loops and what they share.
+
+    Args:
+        settings: What the provider set.
+        host: The machine.
+        make_sampler: Makes the sampler, given what the agent tells of itself.
+        version: This program's.
+
+    Raises:
+        Trouble: `not_enrolled`, `already_running`, `state_unwritable`, `state_corrupt` or `bad_configuration`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        make_sampler: Callable[[Callable[[], Values]], Sampler],
+        version: str,
+    ) -> None:
+        self._settings = settings
+        self._host = host
+        self._version = version
+        self._pinned = identity.load(settings.pinned_file)
+        key = keys.load(settings.key_file)
+        self._public_key = key.public_key().public_bytes_raw()
+        self._tls = tls_context(settings.ca_file)
+        self._database = Database(settings.state_file)
+        self._outbox = Outbox(self._database)
+        self._journal = Journal(self._database)
+        self._boot_id = inventory.boot_id(host)
+        self._facts = inventory.facts(host)
+        self._signatory = Signatory(key, self._boot_id, version, lambda: datetime.now(UTC))
+        self._mail = Mail()
+        self._link_state = "starting"
+        self._lag_ms = 0.0
+        self._sampler = make_sampler(self._own)
+        self._worker = Worker(
+            self._pinned, self._journal, self._doers(), self._signatory.failure, self._mail.pass_on, self._mail.notify
+        )
+        ends = Ends(
+            machine=self._machine,
+            sign=key.sign,
+            outbox=self._outbox,
+            journal=self._journal,
+            on_command=self._worker.take,
+            on_intervals=self._on_intervals,
+        )
+        self._link = Link(ends, self._mail, self._tls, self._on_link)
+        self._schedule = Schedule(self._report, self._inventory)
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; work under way is resumed by the next start."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, stop.set)
+        log.info("agent.started", hardware_id=self._pinned.hardware_id, origin=self._pinned.origin, version=self._version)
+        self._schedule.start(Intervals().heartbeat_s)
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(self._link.run(), name="link"),
+                group.create_task(self._worker.run(), name="worker"),
+                group.create_task(self._measure_lag(), name="lag"),
+                group.create_task(self._report(), name="first-report"),
+            ]
+            await stop.wait()
+            self._schedule.stop()
+            for one in loops:
+                one.cancel()
+        self._database.close()
+        log.info("agent.stopped")
+
+    def _doers(self) -> dict[str, Doer]:
+        wiper = Wiper(wiper_argv(self._settings))
+        return {"benchmark": self._benchmark, "wipe": wiper.do, "access_grant": wiper.do}
+
+    async def _benchmark(self, order: Order, envelope: Envelope, report: Report) -> Answer:
+        assert isinstance(order.work, BenchmarkWork)
+        components = await run_benchmarks(
+            order.work.components,
+            quick=order.work.quick,
+            directory=Path(self._settings.benchmark_dir),
+            progress=report,
+        )
+        return self._signatory.benchmark(order, envelope, components, figures(components))
+
+    async def _report(self) -> None:
+        """Take one health report and put it into the outbox."""
+        try:
+            indicators = await self._sampler.sample()
+            self._outbox.add(self._boot_id, datetime.now(UTC), indicators)
+            self._mail.notify()
+            self._tell()
+        except Trouble as trouble:
+            log.error("report.not_kept", code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
+
+    async def _inventory(self) -> None:
+        facts = await asyncio.to_thread(inventory.facts, self._host)
+        if facts != self._facts:
+            log.warning("machine.changed", before=str(self._facts), after=str(facts))
+            self._facts = facts
+            self._mail.pass_on(FactsChanged(facts=facts))
+
+    async def _measure_lag(self) -> None:
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(LAG_EVERY_S)
+            self._lag_ms = max(self._lag_ms, (time.monotonic() - begun - LAG_EVERY_S) * 1000)
+
+    def _own(self) -> Values:
+        lag_ms, self._lag_ms = self._lag_ms, 0.0
+        return {
+            "version": self._version,
+            "loop_lag_ms": round(lag_ms, 1),
+            "outbox_depth": self._outbox.depth(),
+            "dropped_samples": self._outbox.dropped(),
+            "policy_hash": digest(self._settings),
+        }
+
+    def _machine(self) -> Machine:
+        return Machine(
+            hardware_id=self._pinned.hardware_id,
+            agent_public_key=self._public_key,
+            origin=self._pinned.origin,
+            collector_public_key=self._pinned.trust.collector_public_key,
+            join_counter=self._outbox.join_counter(),
+            boot_id=self._boot_id,
+            outbox_id=self._outbox.outbox_id,
+            agent_version=self._version,
+            policy_hash=digest(self._settings),
+            facts=self._facts,
+        )
+
+    def _on_intervals(self, intervals: Intervals) -> None:
+        self._schedule.pace(intervals.heartbeat_s)
+
+    def _on_link(self, state: str) -> None:
+        self._link_state = state
+        try:
+            self._tell()
+        except Trouble as trouble:
+            log.warning("status.not_written", code=trouble.code, detail=trouble.detail)
+
+    def _tell(self) -> None:
+        write_status(
+            self._settings.status_file,
+            link=self._link_state,
+            doing=self._worker.doing,
+            waiting=self._outbox.depth(),
+            unsettled=len(self._journal.unsettled()),
+        )

@@ -1,0 +1,1 @@
+"""REST: one file a subject; handlers translate between HTTP and the parts below, and decide nothing."""

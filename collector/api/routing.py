@@ -1,0 +1,107 @@
+"""What a route is: the one table from which requests are served, permissions checked and the OpenAPI document made."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from shared.codes import Code, Trouble
+
+B = TypeVar("B")
+T = TypeVar("T")
+
+JSON = "application/json"
+
+
+class Role(StrEnum):
+    """Who an API token speaks for."""
+
+    ADMIN = "admin"
+    PLATFORM = "platform"
+    AUDITOR = "auditor"
+
+
+READERS = frozenset(Role)
+WRITERS = frozenset({Role.ADMIN, Role.PLATFORM})
+ADMINS = frozenset({Role.ADMIN})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks: the token's id and name, and its role."""
+
+    token_id: str
+    name: str
+    role: Role
+
+
+ANYBODY = Caller(token_id="", name="anonymous", role=Role.AUDITOR)
+"""Stands for who calls a route that needs no token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A handler's answer: a Struct or plain values as JSON, or bytes as they are."""
+
+    body: Any
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Page(Struct, Generic[T], frozen=True, kw_only=True):
+    """One page of a list. `next`: the cursor of the page after, null on the last one."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+Handler = Callable[[web.Request, Caller], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """
+    One operation of the API.
+
+    Attributes:
+        method: "GET", "POST" or "PUT".
+        path: As aiohttp takes it, "/v1/machines/{key}".
+        handler: Does it.
+        summary: One sentence for the documentation.
+        roles: Who may; None for anybody, without a token.
+        body: The type of the request's JSON body, if it has one.
+        answers: The type of the answer's body.
+        query: Names and meanings of query parameters.
+        success: The status of success.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    roles: frozenset[Role] | None = READERS
+    body: Any = None
+    answers: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    success: int = 200
+
+
+async def body_of(request: web.Request, kind: type[B]) -> B:
+    """
+    Read a JSON body.
+
+    Raises:
+        Trouble: `invalid`, with the place of the fault ("$.email"); `malformed` when it is not JSON.
+    """
+    raw = await request.read()
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise Trouble(Code.INVALID, str(error)[:300]) from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Trouble(Code.MALFORMED, str(error)[:300]) from error

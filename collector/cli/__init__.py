@@ -1,0 +1,161 @@
+"""The command line `rackproof`: data on stdout, everything else on stderr."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from shared.command_line import Commands
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_options(command: F) -> F:
+    """Add the options that every command which reads the settings takes."""
+    for option in (
+        click.option("--data-dir", metavar="DIR", help="Keys, and the embedded database and evidence."),
+        click.option("--database", metavar="URL", help="sqlite:///PATH or postgresql://USER@HOST/NAME."),
+        click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file (TOML)."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rackproof")
+def commands() -> None:
+    """Keep rented servers healthy, measured and clean between tenants, and prove it."""
+
+
+def read(file: Path | None, **flags: Any) -> Any:
+    """Return the settings for a command."""
+    from collector.config import read_settings  # noqa: PLC0415 - `--help` must not wait for it
+
+    return read_settings(file, os.environ, flags)
+
+
+@commands.command()
+@settings_options
+@click.option("--listen", metavar="HOST:PORT", help="Address to listen on.")
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Address under which agents reach this.")
+@click.option("--evidence", metavar="URL", help="file:///PATH or s3://BUCKET/PREFIX.")
+@click.option("--migrate/--no-migrate", default=False, help="Make or upgrade the database first.")
+def serve(file: Path | None, *, migrate: bool, origins: tuple[str, ...], **flags: Any) -> None:
+    """Run the collector."""
+    import uvloop  # noqa: PLC0415
+
+    from collector.compose import serve as run  # noqa: PLC0415
+    from collector.store import migrate as schema  # noqa: PLC0415
+    from shared import logs  # noqa: PLC0415
+
+    settings = read(file, origins=origins or None, **flags)
+    logs.configure(json={"json": True, "text": False}.get(settings.log), level=settings.log_level)
+    prepare(settings)
+    if migrate:
+        schema.migrate(settings.database_url)
+    schema.check(settings.database_url)
+    uvloop.run(run(settings))
+
+
+def prepare(settings: Any) -> None:
+    """Make the data directory, where the embedded database lies."""
+    from shared.codes import Code, Trouble  # noqa: PLC0415
+
+    try:
+        Path(settings.data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Trouble(Code.STATE_UNWRITABLE, f"{settings.data_dir}: {error.strerror}") from error
+
+
+@commands.command("migrate")
+@settings_options
+def migrate_(file: Path | None, **flags: Any) -> None:
+    """Make the database, or upgrade it; safe to repeat."""
+    from collector.store import migrate as schema  # noqa: PLC0415
+
+    settings = read(file, **flags)
+    if not settings.database:
+        prepare(settings)
+    before, after = schema.migrate(settings.database_url)
+    click.echo(f"{before or 'empty'} -> {after}" if before != after else f"{after}, nothing to do")
+
+
+@commands.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the API."""
+    from collector.cli.describing import openapi_text  # noqa: PLC0415
+
+    click.echo(openapi_text())
+
+
+@commands.group()
+def token() -> None:
+    """Make, list and revoke tokens."""
+
+
+@token.command("create")
+@settings_options
+@click.option("--role", type=click.Choice(["admin", "platform", "auditor"]), required=True)
+@click.option("--name", required=True, help="Whom or what it is for; shown in the audit trail.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+def create_token(file: Path | None, *, role: str, name: str, days: int, **flags: Any) -> None:
+    """Print a new API token; it is shown this once."""
+    from collector.cli import tokens  # noqa: PLC0415
+
+    click.echo(tokens.create(read(file, **flags), role, name, days))
+
+
+@token.command("enrollment")
+@settings_options
+@click.option("--customer", "customer_id", required=True, help="The provider who owns the machine.")
+@click.option("--machine", "hardware_id", help="Let this known machine enroll again.")
+@click.option("--minutes", type=click.IntRange(1, 10_080), default=60, show_default=True)
+def enrollment_token(
+    file: Path | None, *, customer_id: str, hardware_id: str | None, minutes: int, **flags: Any
+) -> None:
+    """Print a token with which one machine of a customer can enroll, once."""
+    from collector.cli import tokens  # noqa: PLC0415
+
+    click.echo(tokens.enrollment(read(file, **flags), customer_id, hardware_id, minutes))
+
+
+@token.command("list")
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+def list_tokens(file: Path | None, *, as_json: bool, **flags: Any) -> None:
+    """List API tokens, without their secrets."""
+    from collector.cli import tokens  # noqa: PLC0415
+
+    for line in tokens.lines(read(file, **flags), as_json=as_json):
+        click.echo(line)
+
+
+@token.command("revoke")
+@settings_options
+@click.argument("token_id")
+def revoke_token(file: Path | None, *, token_id: str, **flags: Any) -> None:
+    """Stop an API token from working."""
+    from collector.cli import tokens  # noqa: PLC0415
+
+    tokens.revoke(read(file, **flags), token_id)
+    click.echo(f"{token_id} is revoked", err=True)
+
+
+@commands.group()
+def user() -> None:
+    """Register users."""
+
+
+@user.command("add")
+@settings_options
+@click.argument("customer_id")
+@click.argument("email")
+@click.option("--organization", default=None)
+def add_user(file: Path | None, *, customer_id: str, email: str, organization: str | None, **flags: Any) -> None:
+    """Register a user, a provider say, without the API."""
+    from collector.cli import tokens  # noqa: PLC0415
+
+    tokens.add_user(read(file, **flags), customer_id, email, organization)
+    click.echo(f"{customer_id} is registered", err=True)

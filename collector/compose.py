@@ -1,0 +1,181 @@
+"""The only place where the collector's parts are made and put together."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from collector import keyring
+from collector.api.commands import Commands
+from collector.api.enrollment import Enrollment
+from collector.api.middleware import Doorkeeper
+from collector.api.observing import Figures, Observing
+from collector.api.records import Records
+from collector.api.routing import Route
+from collector.app import make_app
+from collector.bus.local import LocalBell
+from collector.chores import Chores
+from collector.config import Settings
+from collector.evidence import EvidenceStore
+from collector.keyring import Keyring
+from collector.links.dispatch import FROM, State
+from collector.links.gateway import Gateway
+from collector.links.peer import Rooms
+from collector.links.watching import Watching
+from collector.orders import Orders
+from collector.reports import ReportWriter
+from collector.results import Results
+from collector.store import health
+from collector.store.engine import Database, open_database
+from collector.store.health import Report
+from shared.codes import Code, Trouble
+from shared.messages import Intervals
+
+STOP_S = 1.0
+"""How long open requests may take to end when the process stops."""
+
+log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    """Return the time; the one clock of this process."""
+    return datetime.now(UTC)
+
+
+async def serve(settings: Settings) -> None:
+    """
+    Run the collector until SIGTERM or SIGINT.
+
+    Raises:
+        Trouble: `port_in_use`, `state_unwritable`, `bad_configuration`, or what the database says.
+    """
+    database = open_database(settings.database_url)
+    try:
+        await _serve(settings, database)
+    finally:
+        await database.close()
+
+
+async def _serve(settings: Settings, database: Database) -> None:
+    async def commit(reports: Sequence[Report]) -> None:
+        async with database.write() as conn:
+            await health.commit(conn, reports)
+
+    parts = assemble(settings, database, keyring.load_or_create(Path(settings.data_dir)), commit)
+    await parts.watching.load()
+    writer, watching, gateway, observing = parts.writer, parts.watching, parts.gateway, parts.observing
+    app = make_app(parts.routes, Doorkeeper(database, utc_now), gateway, version("rackproof"))
+    chores = Chores(database, utc_now, timedelta(hours=settings.health_kept_h)).schedule()
+    async with _listening(app, settings), _running(writer.run(), watching.run()):
+        chores.start()
+        log.info("collector.ready", listen=settings.listen, origins=sorted(settings.known_origins), signing="local")
+        await _told_to_stop()
+        log.info("collector.stopping", links=gateway.open_links)
+        observing.draining = True
+        chores.shutdown(wait=False)
+        await gateway.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(writer.flush(), STOP_S)
+    log.info("collector.stopped")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The collector's long-lived parts, and the API over them."""
+
+    writer: ReportWriter
+    watching: Watching
+    gateway: Gateway
+    observing: Observing
+    routes: list[Route]
+
+
+def assemble(
+    settings: Settings,
+    database: Database,
+    keys: Keyring,
+    commit: Callable[[Sequence[Report]], Awaitable[None]],
+) -> Parts:
+    """
+    Make every part; nothing runs and no file but the evidence directory is touched.
+
+    Raises:
+        Trouble: `bad_configuration`.
+    """
+    evidence = EvidenceStore(settings.evidence_url)
+    writer = ReportWriter(commit, settings.commit_every_s)
+    watching = Watching(database, utc_now, FROM[State.UNKNOWN])
+    gateway = Gateway(
+        Rooms(
+            database=database,
+            keyring=keys,
+            origins=settings.known_origins,
+            intervals=Intervals(heartbeat_s=settings.heartbeat_s),
+            writer=writer,
+            watching=watching,
+            results=Results(database, evidence, utc_now),
+            now=utc_now,
+        )
+    )
+    observing = Observing(database, Figures(gateway, watching, writer), utc_now)
+    return Parts(
+        writer=writer,
+        watching=watching,
+        gateway=gateway,
+        observing=observing,
+        routes=[
+            *Records(database, evidence).routes(),
+            *Commands(database, Orders(keys.order, utc_now), LocalBell(gateway.ring), utc_now).routes(),
+            *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
+            *observing.routes(),
+        ],
+    )
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: web.Application, settings: Settings) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S, handle_signals=False)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                words = f"{settings.listen} is taken by another program"
+                raise Trouble(Code.PORT_IN_USE, words, "stop it, or choose another with --listen") from error
+            raise Trouble(Code.BAD_CONFIGURATION, f"listen = {settings.listen!r}: {error.strerror}") from error
+        # What exists now lives as long as the process; a full collection over it costs time and frees nothing.
+        gc.collect()
+        gc.freeze()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _running(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run the loops beside the body; when the body ends they are cancelled, and when one breaks, so does the body."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _told_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    await stop.wait()

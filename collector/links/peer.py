@@ -1,0 +1,299 @@
+"""One machine's open link: the session decides who may say what, this carries it out."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import structlog
+from aiohttp import WSMsgType, web
+
+from collector.keyring import Keyring
+from collector.links.admission import Counters, join
+from collector.links.dispatch import FROM, OPEN, State
+from collector.links.watching import Watching
+from collector.reports import ReportWriter
+from collector.results import Results
+from collector.store import commands, links
+from collector.store.engine import Database
+from collector.store.health import Report
+from shared.codec import decode, encode
+from shared.codes import Code, Trouble
+from shared.envelope import Envelope
+from shared.messages import (
+    Accepted,
+    Ack,
+    Command,
+    FactsChanged,
+    Goodbye,
+    Health,
+    Hello,
+    Intervals,
+    Message,
+    Progress,
+    Receipt,
+    Refused,
+    Result,
+)
+from shared.session import Close, CloseCode, CollectorSession, Deliver, Event, Identify, Joined, Send
+
+HELLO_S = 15.0
+"""A connection that has not joined by then is closed: it costs memory and proves nothing."""
+SILENT_S = 100.0
+"""A link on which nothing comes is closed after this: a little longer than it takes to call the machine offline."""
+WINDOW = 128
+"""Uncommitted reports of one link; past it the link is not read until some are committed."""
+GOODBYE_SPREAD_S = 10.0
+"""After a planned stop agents come back within this many seconds, each at its own moment."""
+CLOSE_S = 1.0
+"""How long a peer may take to answer a close; a dead path must not hold up a stop."""
+
+_CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
+_AWAY = frozenset({Code.STORE_UNAVAILABLE, Code.DATABASE_LOCKED, Code.DATABASE_UNREACHABLE})
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """What a link needs of the collector; made once in the composition."""
+
+    database: Database
+    keyring: Keyring
+    origins: frozenset[str]
+    intervals: Intervals
+    writer: ReportWriter
+    watching: Watching
+    results: Results
+    now: Callable[[], datetime]
+
+
+class Peer:
+    """
+    One connection of an agent.
+
+    Args:
+        rooms: The collector's parts.
+        socket: Prepared, with the right subprotocol.
+        address: Where it comes from, for the log.
+    """
+
+    def __init__(self, rooms: Rooms, socket: web.WebSocketResponse, address: str) -> None:
+        self.hardware_id = ""
+        self.bell = asyncio.Event()
+        self._rooms = rooms
+        self._socket = socket
+        self._session = CollectorSession(rooms.keyring.link.sign, rooms.origins, secrets.token_bytes(32))
+        self._hello: Hello | None = None
+        self._unconfirmed: int | None = None
+        self._window = asyncio.Semaphore(WINDOW)
+        self._log = log.bind(address=address)
+
+    async def serve(self, enter: Callable[["Peer"], Awaitable[None]]) -> None:
+        """Talk until the link ends; `enter` is called once the machine is known."""
+        sender: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(HELLO_S) as limit:
+                await self._carry_out(self._session.start(self._rooms.now()))
+                async for frame in self._socket:
+                    if frame.type is not WSMsgType.TEXT:
+                        await self.close(CloseCode.PROTOCOL, Trouble(Code.MALFORMED, "text frames only"))
+                        break
+                    if await self._carry_out(self._understand(frame.data)):
+                        await enter(self)
+                        sender = asyncio.create_task(self._send_commands(), name=f"commands-{self.hardware_id}")
+                    if sender is not None:
+                        limit.reschedule(asyncio.get_running_loop().time() + SILENT_S)
+        except TimeoutError:
+            await self.close(CloseCode.GOING_AWAY, Trouble(Code.SLOW_DOWN, "nothing was heard for too long"))
+        except ConnectionError as error:
+            self._log.info("link.lost", detail=str(error))
+        finally:
+            if sender is not None:
+                sender.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                    await sender
+            self._log.info("link.closed", code=self._socket.close_code)
+
+    async def goodbye(self, reason: str) -> None:
+        """Close on purpose, spreading the returns."""
+        later_s = round(secrets.randbelow(1000) / 1000 * GOODBYE_SPREAD_S, 3)
+        with contextlib.suppress(ConnectionError):
+            await self._send(Goodbye(reason=reason, retry_after_s=later_s))
+        await self.close(CloseCode.GOING_AWAY, Trouble(Code.SLOW_DOWN, reason))
+
+    async def close(self, code: CloseCode, trouble: Trouble) -> None:
+        """Close the link with a code; waits no longer than a second for the other end."""
+        if code is not CloseCode.GOING_AWAY:
+            self._log.warning("link.refused", code=trouble.code, detail=trouble.detail)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await asyncio.wait_for(self._socket.close(code=int(code), message=str(trouble.code).encode()), CLOSE_S)
+
+    def _understand(self, text: str) -> tuple[Event, ...]:
+        try:
+            return self._session.receive(decode(text))
+        except Trouble as trouble:
+            return self._session.turn_away(CloseCode.PROTOCOL, trouble)
+
+    async def _carry_out(self, events: tuple[Event, ...]) -> bool:
+        """Do what the session decided; return whether the link has just opened."""
+        joined = False
+        for event in events:
+            match event:
+                case Send(message):
+                    await self._send(message)
+                case Identify(hello):
+                    joined = await self._carry_out(await self._identify(hello))
+                case Joined():
+                    joined = True
+                case Deliver(message):
+                    await self._deliver(message)
+                case Close(code, trouble):
+                    await self.close(code, trouble)
+        return joined
+
+    async def _identify(self, hello: Hello) -> tuple[Event, ...]:
+        try:
+            offered = await self._admit(hello)
+        except Trouble as trouble:
+            if trouble.code in _AWAY:
+                return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
+            return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
+        self.hardware_id, self._hello, self._unconfirmed = hello.hardware_id, hello, offered
+        self._log = self._log.bind(hardware_id=hello.hardware_id)
+        self._rooms.watching.add(hello.hardware_id)
+        self._log.info("link.joined", join_counter=offered, agent_version=hello.agent_version)
+        return self._session.admit(offered, self._rooms.intervals, self._rooms.now())
+
+    async def _admit(self, hello: Hello) -> int:
+        """Check key, revocation and counter, and store the counter that the welcome will offer."""
+        async with self._rooms.database.read() as conn:
+            known = await links.identity(conn, hello.hardware_id, hello.key_id)
+        if known is None:
+            raise Trouble(Code.UNKNOWN_KEY, f"{hello.hardware_id} with {hello.key_id}")
+        self._session.prove(known.public_key)
+        if known.revoked:
+            raise Trouble(Code.REVOKED)
+        counters = join(Counters(confirmed=known.join_confirmed, offered=known.join_offered), hello.join_counter)
+        async with self._rooms.database.write() as conn:
+            await links.offer_join(
+                conn,
+                hello.hardware_id,
+                confirmed=counters.confirmed,
+                offered=counters.offered,
+                boot_id=hello.boot_id,
+                outbox_id=hello.outbox_id,
+                agent_version=hello.agent_version,
+                policy_hash=hello.policy_hash,
+                clock_skew_ms=round((hello.time - self._rooms.now()).total_seconds() * 1000),
+                facts=hello.facts,
+            )
+        return counters.offered
+
+    async def _deliver(self, message: Message) -> None:
+        await self._confirm_join()
+        try:
+            match message:
+                case Health():
+                    await self._health(message)
+                case FactsChanged(facts):
+                    async with self._rooms.database.write() as conn:
+                        await links.update_facts(conn, self.hardware_id, facts)
+                case Accepted(command_id):
+                    await self._advance(command_id, State.ACCEPTED)
+                case Progress(command_id):
+                    at = {"step": message.step, "done": message.done, "of": message.of}
+                    await self._advance(command_id, State.RUNNING, progress=at)
+                case Refused(command_id):
+                    await self._rooms.results.refused(self.hardware_id, message)
+                    await self._send(Receipt(command_id=command_id))
+                case Result(command_id):
+                    await self._rooms.results.take(self.hardware_id, message)
+                    await self._send(Receipt(command_id=command_id))
+                case Goodbye(reason):
+                    self._log.info("link.goodbye", reason=reason)
+        except Trouble as trouble:
+            # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.
+            self._log.error(
+                "message.not_stored", code=trouble.code, detail=trouble.detail, message=type(message).__name__
+            )
+
+    async def _confirm_join(self) -> None:
+        """The first message after the welcome proves that the welcome's counter is on the machine's disk."""
+        if self._unconfirmed is not None:
+            counter, self._unconfirmed = self._unconfirmed, None
+            async with self._rooms.database.write() as conn:
+                await links.confirm_join(conn, self.hardware_id, counter)
+
+    async def _health(self, message: Health) -> None:
+        assert self._hello is not None
+        self._rooms.watching.heard(self.hardware_id)
+        await self._window.acquire()
+        report = Report(
+            hardware_id=self.hardware_id,
+            outbox_id=self._hello.outbox_id,
+            seq=message.seq,
+            boot_id=message.boot_id,
+            collected_at=message.collected_at,
+            received_at=self._rooms.now(),
+            indicators=msgspec.json.encode(message.indicators),
+        )
+        self._rooms.writer.submit(report, self._committed)
+
+    def _committed(self, report: Report) -> None:
+        self._window.release()
+        if not self._socket.closed:
+            task = asyncio.ensure_future(self._send(Ack(up_to_seq=report.seq)))
+            task.add_done_callback(_noticed)
+
+    async def _advance(self, command_id: str, state: State, progress: dict[str, object] | None = None) -> None:
+        allowed = FROM[state] | ({State.RUNNING} if progress is not None else frozenset())
+        async with self._rooms.database.write() as conn:
+            row = await commands.get(conn, command_id)
+            if row is not None and row.hardware_id == self.hardware_id:
+                await commands.advance(
+                    conn, command_id, state, now=self._rooms.now(), allowed_from=allowed, progress=progress
+                )
+
+    async def _send_commands(self) -> None:
+        """Send every open command once on this link, and each new one when the bell rings."""
+        sent: set[str] = set()
+        while True:
+            self.bell.clear()
+            try:
+                await self._send_open(sent)
+            except Trouble as trouble:
+                self._log.error("commands.not_read", code=trouble.code, detail=trouble.detail)
+                await asyncio.sleep(1.0)
+                continue
+            await self.bell.wait()
+
+    async def _send_open(self, sent: set[str]) -> None:
+        async with self._rooms.database.read() as conn:
+            waiting = await commands.open_for(conn, self.hardware_id, OPEN)
+        for row in waiting:
+            if row.command_id in sent:
+                continue
+            sent.add(row.command_id)
+            if row.state == State.QUEUED:
+                if row.expires_at <= self._rooms.now():
+                    continue
+                async with self._rooms.database.write() as conn:
+                    allowed = FROM[State.SENT]
+                    at = self._rooms.now()
+                    if not await commands.advance(conn, row.command_id, State.SENT, now=at, allowed_from=allowed):
+                        continue
+            envelope = msgspec.json.decode(row.envelope, type=Envelope)
+            await self._send(Command(command_id=row.command_id, envelope=envelope))
+
+    async def _send(self, message: Message) -> None:
+        await self._socket.send_str(encode(message).decode())
+
+
+def _noticed(task: "asyncio.Task[None]") -> None:
+    """A link that ended before its acknowledgement needs none: the agent asks again. Anything else is a defect."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ConnectionError):
+        log.error("ack.not_sent", detail=repr(error))

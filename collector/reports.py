@@ -1,0 +1,70 @@
+"""Group commit of health reports: many machines' reports in one transaction, acknowledged after it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from collector.store.health import Report
+from shared.codes import Trouble
+
+LARGEST_BATCH = 2_000
+"""Reports in one transaction: a few MB, and well under a second on both databases."""
+RETRY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class ReportWriter:
+    """
+    Commits reports in groups.
+
+    While the database is away nothing is acknowledged and nothing is dropped: each link may have only a window of
+    reports here, so memory stays bounded and the agents keep the rest.
+
+    Args:
+        commit: Stores a batch in one transaction, or raises `Trouble`.
+        every_s: Longest time that a report waits for company.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Report]], Awaitable[None]], every_s: float) -> None:
+        self._commit = commit
+        self._every_s = every_s
+        self._waiting: list[tuple[Report, Callable[[Report], None]]] = []
+        self._more = asyncio.Event()
+        self.committed = 0
+        self.failures = 0
+
+    @property
+    def depth(self) -> int:
+        """Reports that wait for their commit."""
+        return len(self._waiting)
+
+    def submit(self, report: Report, committed: Callable[[Report], None]) -> None:
+        """Take a report; `committed` is called with it once it is on disk."""
+        self._waiting.append((report, committed))
+        self._more.set()
+
+    async def run(self) -> None:
+        """Commit whatever comes, until cancelled."""
+        while True:
+            await self._more.wait()
+            await asyncio.sleep(self._every_s)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit everything that waits now; a batch that fails is tried again after a pause."""
+        self._more.clear()
+        while self._waiting:
+            batch = self._waiting[:LARGEST_BATCH]
+            try:
+                await self._commit([report for report, _ in batch])
+            except Trouble as trouble:
+                self.failures += 1
+                log.error("health.not_committed", code=trouble.code, detail=trouble.detail, waiting=self.depth)
+                await asyncio.sleep(RETRY_S)
+                continue
+            del self._waiting[: len(batch)]
+            self.committed += len(batch)
+            for report, committed in batch:
+                committed(report)
