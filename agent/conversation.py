@@ -140,17 +140,17 @@ class Conversation:
                 self._on_joined()
                 self._ends.on_intervals(intervals)
                 log.info("link.up", join_counter=join_counter)
-            case Deliver(Ack(up_to_seq)):
+            case Deliver(Ack(up_to_seq=up_to_seq)):
                 self._acked_seq = max(self._acked_seq, up_to_seq)
                 self._forget(up_to_seq)
                 self._mail.notify()
-            case Deliver(Receipt(command_id)):
+            case Deliver(Receipt(command_id=command_id)):
                 self._ends.journal.settle(command_id)
                 self._answers_sent.pop(command_id, None)
                 log.info("command.settled", command_id=command_id)
             case Deliver(Command() as command):
                 self._ends.on_command(command)
-            case Deliver(Goodbye(reason, retry_after)):
+            case Deliver(Goodbye(reason=reason, retry_after_s=retry_after)):
                 self.asked_s = retry_after
                 self.ended = Trouble(Code.COLLECTOR_UNREACHABLE, f"the collector says goodbye: {reason}")
             case Close(code, trouble):

@@ -23,47 +23,55 @@ HARDWARE_SOURCES = (
 
 Source: Linux, drivers/firmware/dmi-id.c (modes 0400); machine-id(5)."""
 
-MEANINGLESS = frozenset(
+MEANINGLESS_WORDS = frozenset(
     {
-        "",
-        "none",
-        "null",
-        "n/a",
-        "na",
-        "unknown",
-        "empty",
-        "invalid",
-        "uninitialized",
-        "default string",
-        "default",
-        "system serial number",
-        "serial number",
+        "0123456789",
+        "123456789",
+        ".pcie2",
         "base board serial number",
-        "board serial number",
-        "to be filled by o.e.m.",
-        "to be filled by o.e.m",
-        "o.e.m.",
-        "oem",
-        "not specified",
+        "default string",
+        "n/a",
+        "none",
         "not applicable",
         "not available",
+        "not present",
         "not settable",
-        "123456789",
-        "0123456789",
-        "1234567890",
+        "not specified",
+        "o.e.m.",
+        "system serial number",
+        "to be filled by o.e.m",
+        "to be filled by o.e.m.",
+        "type2 - board serial number",
+        "uninitialized",
+        "unknown",
+    }
+)
+"""What makers leave where a serial number belongs, in lower case.
+
+Source: the serial numbers that FOG Project's inventory ignores; "Not Specified" and "Not Settable" are dmidecode's own
+words; "uninitialized" is what /etc/machine-id holds before the first boot, machine-id(5)."""
+
+SHARED_IDS = frozenset(
+    {
+        "00020003-0004-0005-0006-000700080009",
         "03000200-0400-0500-0006-000700080009",
+        "07090201-0103-0301-0807-060504030201",
+        "11111111-2222-3333-4444-555555555555",
         "12345678-1234-5678-90ab-cddeefaabbcc",
-        "fefefefe-fefe-fefe-fefe-fefefefefefe",
+        "4c4c4544-0000-2010-8020-80c04f202020",
+        "890e2d14-cacd-45d1-ae66-bc80e8bfeb0f",
+        "8e275844-178f-44a8-aceb-a7d7e5178c63",
+        "dc698397-fa54-4cf2-82c8-b1b5307a6a7f",
         "b08dfa6083e7567a1921a715000001fb",
     }
 )
-"""What makers leave where a serial number or UUID belongs, in lower case; thousands of machines share each.
+"""Ids that many machines have: the first two are one, what AMI's reference firmware carries, in both byte orders.
 
-Source: "To Be Filled By O.E.M.", "Default string" and 03000200-0400-0500-0006-000700080009 are the texts of AMI's
-reference firmware; "Not Specified" is dmidecode's word for an empty field; the UUID that starts with 12345678 is an
-example that firmware shipped with; the machine id at the end came inside published container images."""
+Source: the UUIDs that FreeBSD's rc.d/hostid and FOG Project refuse; the last is Whonix's machine id, the same
+everywhere on purpose (Whonix/dist-base-files)."""
 
-_ONE_SIGN = re.compile(r"([0-9a-z])\1*")
+_SHARED_ENDS = ("-ffff-ffff-ffff-ffffffffffff", "0000-0000-0000-000000000000")
+_REPEATED = re.compile(r"(.{1,2})\1*")
 _GIB_IN_KB = 1024 * 1024
 
 
@@ -147,10 +155,11 @@ def facts(host: Host) -> Facts:
 
 
 def meaningful(value: str) -> bool:
-    """Return whether a serial number or id can be this machine's own; one sign repeated, such as zeros, cannot."""
-    plain = value.strip().lower()
+    """Return whether a serial number or id can be this machine's own; one or two signs repeated cannot."""
+    plain = " ".join(value.split()).lower()
     signs = re.sub(r"[^0-9a-z]", "", plain)
-    return plain not in MEANINGLESS and len(signs) > 1 and not _ONE_SIGN.fullmatch(signs)
+    known = plain in MEANINGLESS_WORDS or plain in SHARED_IDS or plain.endswith(_SHARED_ENDS)
+    return not known and signs != "" and not _REPEATED.fullmatch(signs)
 
 
 def hardware_id(host: Host) -> str:

@@ -133,7 +133,7 @@ def assemble(
         gateway=gateway,
         observing=observing,
         routes=[
-            *Records(database, evidence).routes(),
+            *Records(database, evidence, utc_now).routes(),
             *Commands(database, Orders(keys.order, utc_now), LocalBell(gateway.ring), utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),

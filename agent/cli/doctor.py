@@ -4,7 +4,7 @@ import msgspec
 
 from agent.checks import Check, State
 
-MARKS = {State.FINE: "✓", State.PROBLEM: "✕", State.UNKNOWN: "–"}
+MARKS = {State.FINE: "✓", State.PROBLEM: "✕", State.UNKNOWN: "\N{EN DASH}"}
 
 
 def found_problem(checks: tuple[Check, ...]) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BETWEEN_LOOKS_S = 1.0
 """Rates need two looks; a second shows a load without making anybody wait."""
 
+NOTHING = "\N{EN DASH}"
 _LEAST_WIDTH = 80
 _FACT_WORDS = {
     "gpu_model": "GPU",
@@ -79,14 +80,14 @@ def _facts_table(facts: Facts) -> "Table":
     table.show_header = False
     for name, words in _FACT_WORDS.items():
         value = getattr(facts, name)
-        table.add_row(words, "–" if value is None else str(value))
+        table.add_row(words, NOTHING if value is None else str(value))
     return table
 
 
 def _draw(console: "Console", name: str, outcome: Measured | Absent | Failed) -> None:
     """Draw one indicator: its readings, or why there are none."""
     if isinstance(outcome, Absent):
-        console.print(f" {name}: – {outcome.reason}", markup=False)
+        console.print(f" {name}: {NOTHING} {outcome.reason}", markup=False)
     elif isinstance(outcome, Failed):
         console.print(f" {name}: ✕ failed: {outcome.error}", markup=False)
     else:
@@ -120,7 +121,7 @@ def _item_table(name: str, group: dict[str, dict[str, Scalar]]) -> "Table":
     items = sorted({item for value in group.values() for item in value})
     table = _table(name, "", *(shown(key, None)[0] for key in group))
     for item in items:
-        table.add_row(item, *(shown(key, value[item])[1] if item in value else "–" for key, value in group.items()))
+        table.add_row(item, *(shown(key, value[item])[1] if item in value else NOTHING for key, value in group.items()))
     return table
 
 
@@ -131,7 +132,7 @@ def shown(key: str, value: Scalar) -> tuple[str, str]:
             return key.removesuffix(suffix).replace("_", " "), f"{value} {unit}"
     if key.endswith("_bytes") and not isinstance(value, str):
         return key.removesuffix("_bytes").replace("_", " "), _size(float(value or 0))
-    words = {None: "–", True: "yes", False: "no"}
+    words = {None: NOTHING, True: "yes", False: "no"}
     return key.replace("_", " "), words[value] if value is None or isinstance(value, bool) else str(value)
 
 

@@ -1,20 +1,39 @@
 """GPUs: NVIDIA's, as NVML sees them and as they stand on the PCI bus; the two may differ."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from agent.host import Gpus, Host, pci
 from agent.indicators import EVERY_REPORT_S, Indicator, Items, NotHere, Reading, without_nothing
 from shared.messages import Values
 
 
+SHORT_UUID = len("GPU-8932f937")
+"""Enough of a UUID to name a GPU of one machine; in full it would be half of every report.
+
+Source: CUDA C++ Programming Guide, CUDA_VISIBLE_DEVICES, which takes the same abbreviation."""
+
+
+def item_names(uuids: Sequence[str]) -> dict[str, str]:
+    """Return the short name of each GPU by its UUID; the UUID itself where two would be called the same."""
+    short = Counter(uuid[:SHORT_UUID] for uuid in uuids)
+    return {uuid: uuid[:SHORT_UUID] if short[uuid[:SHORT_UUID]] == 1 else uuid for uuid in uuids}
+
+
 def parse_gpus(found: Gpus, pci_count: int) -> Values:
     """Turn NVML's answer into readings by GPU."""
     by_name: dict[str, Items] = {}
+    names = item_names([gpu.uuid for gpu in found.gpus])
     for gpu in found.gpus:
-        said = {"model": gpu.model or None, "error": gpu.error[:300] or None, **gpu.readings}
+        said = {
+            "uuid": gpu.uuid if gpu.uuid != names[gpu.uuid] else None,
+            "model": gpu.model or None,
+            "error": gpu.error[:300] or None,
+            **gpu.readings,
+        }
         for name, value in said.items():
             if value is not None:
-                by_name.setdefault(name, {})[gpu.uuid] = value
+                by_name.setdefault(name, {})[names[gpu.uuid]] = value
     return without_nothing(
         {
             "on_pci_bus": pci_count,
@@ -43,6 +62,7 @@ INDICATOR = Indicator(
         "on_pci_bus": "NVIDIA display controllers on the PCI bus",
         "seen_by_nvml": "GPUs that NVML can read; fewer than on the bus: one is ill",
         "driver": "version of the NVIDIA driver",
+        "uuid": "by GPU: the name that stays when GPUs are swapped between slots",
         "model": "by GPU",
         "error": "what NVML answered for a GPU it cannot read",
         "temperature_celsius": "of the chip",

@@ -146,7 +146,7 @@ class Commands:
 
     async def queue(self, request: web.Request, caller: Caller) -> Answer:
         """Queue an order; the answer comes before the machine has it."""
-        asked = await body_of(request, Asked)  # type: ignore[arg-type]  # a union is a type to msgspec
+        asked: Asked = await body_of(request, Asked)  # type: ignore[arg-type]  # a union is a type to msgspec
         async with self._database.write() as conn:
             row = await self._orders.issue(
                 conn,
@@ -158,6 +158,7 @@ class Commands:
             )
             await audit.append(
                 conn,
+                at=self._now(),
                 actor=caller.token_id,
                 role=caller.role,
                 address=request.remote or "",
@@ -177,7 +178,13 @@ class Commands:
             if not await commands.advance(conn, key, State.CANCELED, now=self._now(), allowed_from=allowed):
                 raise Trouble(Code.CONFLICT, f"the command is {row.state}: its machine may have it")
             await audit.append(
-                conn, actor=caller.token_id, role=caller.role, address=request.remote or "", action="cancel", object=key
+                conn,
+                at=self._now(),
+                actor=caller.token_id,
+                role=caller.role,
+                address=request.remote or "",
+                action="cancel",
+                object=key,
             )
             row = await self._known(conn, key)
         return Answer(body=view(row))

@@ -114,6 +114,7 @@ class Enrollment:
             made = await issue_token(conn, asked, caller.token_id, self._now())
             await audit.append(
                 conn,
+                at=self._now(),
                 actor=caller.token_id,
                 role=caller.role,
                 address=request.remote or "",
@@ -144,6 +145,7 @@ class Enrollment:
             )
             await audit.append(
                 conn,
+                at=self._now(),
                 actor=token_id,
                 role="machine",
                 address=request.remote or "",
@@ -165,7 +167,13 @@ class Enrollment:
                 raise Trouble(Code.NOT_FOUND, f"no machine {key}")
             await links.revoke_keys(conn, key, self._now())
             await audit.append(
-                conn, actor=caller.token_id, role=caller.role, address=request.remote or "", action="revoke", object=key
+                conn,
+                at=self._now(),
+                actor=caller.token_id,
+                role=caller.role,
+                address=request.remote or "",
+                action="revoke",
+                object=key,
             )
         await self._gateway.revoke(key)
         return Answer(body=machine)

@@ -114,7 +114,7 @@ class Observing:
         """Show a machine's presence."""
         key = key_in(request)
         async with self._database.read() as conn:
-            live = await presence.live(conn, key)
+            live = await presence.find(conn, key)
             events = await presence.events(conn, key, 100)
         if live is None:
             raise Trouble(Code.NOT_FOUND, f"no machine {key}")

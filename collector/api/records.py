@@ -3,6 +3,8 @@
 import base64
 import binascii
 import re
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -55,11 +57,13 @@ class Records:
     Args:
         database: Where they are.
         evidence: Where the evidence behind a wipe is.
+        now: The clock.
     """
 
-    def __init__(self, database: Database, evidence: EvidenceStore) -> None:
+    def __init__(self, database: Database, evidence: EvidenceStore, now: Callable[[], datetime]) -> None:
         self._database = database
         self._evidence = evidence
+        self._now = now
 
     def routes(self) -> list[Route]:
         """Return the operations on all seven records."""
@@ -146,6 +150,7 @@ class Records:
                 created = await records.upsert(conn, record)
                 await audit.append(
                     conn,
+                    at=self._now(),
                     actor=caller.token_id,
                     role=caller.role,
                     address=request.remote or "",

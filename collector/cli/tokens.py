@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -106,7 +106,7 @@ def add_user(settings: Settings, customer_id: str, email: str, organization: str
     _write(settings, work)
 
 
-def _checked(plain: dict[str, object], kind: type[T]) -> T:
+def _checked(plain: Mapping[str, object], kind: type[T]) -> T:
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
@@ -114,7 +114,7 @@ def _checked(plain: dict[str, object], kind: type[T]) -> T:
 
 
 async def _audit(conn: AsyncConnection, action: str, subject: str) -> None:
-    await audit.append(conn, actor=ACTOR, role="operator", address="", action=action, object=subject)
+    await audit.append(conn, at=utc_now(), actor=ACTOR, role="operator", address="", action=action, object=subject)
 
 
 def _write(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

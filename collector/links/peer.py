@@ -199,21 +199,21 @@ class Peer:
             match message:
                 case Health():
                     await self._health(message)
-                case FactsChanged(facts):
+                case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:
                         await links.update_facts(conn, self.hardware_id, facts)
-                case Accepted(command_id):
+                case Accepted(command_id=command_id):
                     await self._advance(command_id, State.ACCEPTED)
-                case Progress(command_id):
+                case Progress(command_id=command_id):
                     at = {"step": message.step, "done": message.done, "of": message.of}
                     await self._advance(command_id, State.RUNNING, progress=at)
-                case Refused(command_id):
+                case Refused(command_id=command_id):
                     await self._rooms.results.refused(self.hardware_id, message)
                     await self._send(Receipt(command_id=command_id))
-                case Result(command_id):
+                case Result(command_id=command_id):
                     await self._rooms.results.take(self.hardware_id, message)
                     await self._send(Receipt(command_id=command_id))
-                case Goodbye(reason):
+                case Goodbye(reason=reason):
                     self._log.info("link.goodbye", reason=reason)
         except Trouble as trouble:
             # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.

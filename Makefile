@@ -1,0 +1,51 @@
+# Rackproof. `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+# The tool that reads uv.lock; installed into the environment itself.
+UV      = $(BIN)/uv
+ARGS   ?=
+# Python that finds this checkout's packages wherever it is started.
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.PHONY: help env demo test check format bench wheel clean
+
+help:            ## show the targets
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
+
+env: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	$(UV) sync --quiet --frozen --all-extras
+	@touch $@
+
+demo: env        ## run collector and agent here, with a wipe; ONCE=1 to end by itself
+	@$(BIN)/rackproof demo $(if $(ONCE),--once,)
+
+test: env        ## run the tests
+	$(BIN)/pytest -q $(ARGS)
+
+check: env       ## format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q $(ARGS)
+
+format: env      ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
+	$(UV) sync --quiet --frozen --all-extras --group bench
+	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
+
+wheel: env       ## build the wheel and the source archive into dist/
+	$(UV) build --quiet
+
+clean:           ## remove the environment and what was built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

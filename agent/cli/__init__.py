@@ -1,0 +1,134 @@
+"""The command line `rackproof-agent`: data on stdout, everything else on stderr."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from shared.command_line import Commands
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_options(command: F) -> F:
+    """Add the options that every command which reads the settings takes."""
+    for option in (
+        click.option("--state-dir", metavar="DIR", help="The agent's own directory."),
+        click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file (TOML)."),
+    ):
+        command = option(command)
+    return command
+
+
+def read(file: Path | None, **flags: Any) -> Any:
+    """Return the settings for a command."""
+    from agent.config import read_settings  # noqa: PLC0415 - `--help` must not wait for it
+
+    return read_settings(file, os.environ, flags)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rackproof")
+def commands() -> None:
+    """Report this machine's health, benchmark it, and wipe it between tenants, as its collector orders."""
+
+
+@commands.command()
+@settings_options
+@click.option("--wiper-dir", metavar="DIR", help="The wiper's own directory.")
+@click.option("--sandbox-dir", metavar="DIR", help="A tree that stands for the machine; for demonstrations.")
+def run(file: Path | None, **flags: Any) -> None:
+    """Run the agent until it is stopped."""
+    from agent.compose import run as run_agent  # noqa: PLC0415
+
+    run_agent(read(file, **flags))
+
+
+@commands.command()
+@settings_options
+@click.option("--collector", "origin", required=True, metavar="URL", help="https://HOST[:PORT] of the collector.")
+@click.option(
+    "--token-file",
+    type=click.File("r"),
+    default="-",
+    help="File with the enrollment token; standard input when left out. Never an argument: others can see those.",
+)
+@click.option("--wiper-dir", metavar="DIR", help="The wiper's own directory.")
+@click.option("--ca-file", metavar="FILE", help="Private certificate authority of the collector.")
+def enroll(file: Path | None, *, origin: str, token_file: Any, **flags: Any) -> None:
+    """Make this machine known to a collector, with a token from its operator."""
+    from agent.compose import enroll as enroll_machine  # noqa: PLC0415
+
+    settings = read(file, **flags)
+    if token_file is sys.stdin and sys.stdin.isatty():
+        click.echo("Enrollment token:", err=True)
+    pinned = enroll_machine(settings, origin, token_file.readline(1024))
+    click.echo(pinned.hardware_id)
+    click.echo(f"enrolled at {pinned.origin} for {pinned.customer_id}; now start it: rackproof-agent run", err=True)
+
+
+@commands.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="JSON.")
+def status(file: Path | None, *, as_json: bool, **flags: Any) -> None:
+    """Show whether the agent runs, and what the collector sees of it."""
+    from agent.cli.status import show  # noqa: PLC0415
+
+    sys.exit(show(read(file, **flags), as_json=as_json))
+
+
+@commands.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="JSON.")
+def scan(file: Path | None, *, as_json: bool, **flags: Any) -> None:
+    """Read every indicator once and show it; needs no enrollment, no root, and writes nothing."""
+    from agent.cli.scan import scan as scan_machine  # noqa: PLC0415
+    from agent.compose import local_host  # noqa: PLC0415
+
+    read(file, **flags)
+    sys.exit(scan_machine(local_host(), as_json=as_json))
+
+
+@commands.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="JSON.")
+def doctor(file: Path | None, *, as_json: bool, **flags: Any) -> None:
+    """Check this machine and say what to mend; needs no enrollment, no root, and writes nothing."""
+    from agent.cli.doctor import doctor as check_machine  # noqa: PLC0415
+    from agent.compose import local_host  # noqa: PLC0415
+
+    sys.exit(check_machine(local_host(), read(file, **flags), as_json=as_json))
+
+
+@commands.command()
+@settings_options
+@click.argument("names", nargs=-1, type=click.Choice(["cpu", "disk", "gpu", "network"]))
+@click.option("--quick", is_flag=True, help="A short look; its figures are never compared.")
+@click.option("--directory", "benchmark_dir", metavar="DIR", help="Where the disk is measured.")
+@click.option("--json", "as_json", is_flag=True, help="JSON.")
+def bench(file: Path | None, *, names: tuple[str, ...], quick: bool, as_json: bool, **flags: Any) -> None:
+    """Measure this machine: all benchmarks that exist, or those named."""
+    import asyncio  # noqa: PLC0415
+
+    from agent.cli.bench import bench as measure  # noqa: PLC0415
+
+    settings = read(file, **flags)
+    chosen = names or ("cpu", "disk")
+    sys.exit(asyncio.run(measure(chosen, quick=quick, directory=Path(settings.benchmark_dir), as_json=as_json)))
+
+
+@commands.group("config")
+def config_() -> None:
+    """Look at the settings."""
+
+
+@config_.command("show")
+@settings_options
+def show_config(file: Path | None, **flags: Any) -> None:
+    """Print the settings in force, as JSON."""
+    import msgspec  # noqa: PLC0415
+
+    click.echo(msgspec.json.format(msgspec.json.encode(read(file, **flags))).decode())

@@ -1,0 +1,112 @@
+"""What the journal's entries amount to. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from agent.wiper.accounts import Tenant
+from agent.wiper.journal import (
+    Answered,
+    AttemptEnded,
+    AttemptStarted,
+    Entry,
+    OrderTaken,
+    StepDone,
+    StepIntended,
+    TenantRecorded,
+    Verified,
+)
+from shared.documents import Attempt
+
+
+class Known(NamedTuple):
+    """
+    A command that was met before.
+
+    `taken`: it passed the checks and is carried out. `touched`: something may have been changed for it. `answer`: the
+    final message, as sent. The rest is what its attempts wrote, in order.
+    """
+
+    sha256: str
+    taken: bool = False
+    generation: str | None = None
+    touched: bool = False
+    answer: bytes | None = None
+    attempts: tuple[Attempt, ...] = ()
+    intended: tuple[tuple[int, StepIntended], ...] = ()
+    done: tuple[tuple[int, StepDone], ...] = ()
+    verified: Verified | None = None
+
+
+class History(NamedTuple):
+    """
+    All that decisions need of the journal.
+
+    Args:
+        commands: What is known of each command, by its id.
+        tenants: The newest record of each account name.
+        used_uids: Every user id that was ever given to a tenant.
+        highest_seq: Of the orders taken; -1 when there is none.
+        time_floor: When the latest order was taken; the clock cannot truly stand before it.
+        wipes_taken_at: When wipes were taken.
+        touched: Generations of accounts on which a wipe has begun.
+    """
+
+    commands: dict[str, Known]
+    tenants: dict[str, Tenant]
+    used_uids: frozenset[int]
+    highest_seq: int
+    time_floor: datetime | None
+    wipes_taken_at: tuple[datetime, ...]
+    touched: frozenset[str]
+
+
+def read(entries: Iterable[Entry]) -> History:
+    """Return what a journal amounts to."""
+    commands: dict[str, Known] = {}
+    tenants: dict[str, Tenant] = {}
+    uids: set[int] = set()
+    highest, floor, wipes = -1, None, []
+    for entry in entries:
+        fact = entry.fact
+        if isinstance(fact, TenantRecorded):
+            tenants[fact.tenant.name] = fact.tenant
+            uids.add(fact.tenant.uid)
+            known = commands.get(fact.tenant.command_id)
+            if known is not None:
+                commands[fact.tenant.command_id] = known._replace(touched=True)
+            continue
+        if isinstance(fact, OrderTaken):
+            highest = max(highest, fact.seq)
+            floor = entry.at if floor is None else max(floor, entry.at)
+            if fact.kind == "wipe":
+                wipes.append(entry.at)
+        commands[fact.command_id] = _after(commands.get(fact.command_id), entry)
+    touched = frozenset(one.generation for one in commands.values() if one.touched and one.generation)
+    return History(commands, tenants, frozenset(uids), highest, floor, tuple(wipes), touched)
+
+
+def _after(known: Known | None, entry: Entry) -> Known:
+    """Return what is known of a command after one more entry."""
+    match entry.fact:
+        case OrderTaken(sha256=sha256, generation=generation):
+            return Known(sha256, taken=True, generation=generation)
+        case Answered(sha256=sha256, message=message):
+            return (known or Known(sha256))._replace(answer=message)
+    if known is None:
+        raise AssertionError(f"entry {entry.number} is about a command that was never taken")
+    number = len(known.attempts)
+    match entry.fact:
+        case AttemptStarted(boot_id=boot_id):
+            return known._replace(attempts=(*known.attempts, Attempt(boot_id=boot_id, started_at=entry.at)))
+        case AttemptEnded():
+            last = known.attempts[-1]
+            ended = Attempt(boot_id=last.boot_id, started_at=last.started_at, ended_at=entry.at)
+            return known._replace(attempts=(*known.attempts[:-1], ended))
+        case StepIntended():
+            return known._replace(touched=True, intended=(*known.intended, (number, entry.fact)))
+        case StepDone():
+            return known._replace(done=(*known.done, (number, entry.fact)))
+        case Verified():
+            return known._replace(verified=entry.fact)
+    raise AssertionError(f"entry {entry.number} is of no known kind")

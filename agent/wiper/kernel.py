@@ -1,0 +1,167 @@
+"""System calls that Python does not offer, each a thin wrapper that raises `OSError`."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+
+from shared.codes import Code, Trouble
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+SYS_OPEN_TREE, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT, SYS_OPENAT2 = 428, 430, 431, 432, 437
+"""The same numbers on every architecture. Source: Linux, include/uapi/asm-generic/unistd.h."""
+
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x01, 0x02, 0x04, 0x08
+"""Source: openat2(2)."""
+
+OPEN_TREE_CLONE = 1
+FSCONFIG_CMD_CREATE = 6
+IMMUTABLE, APPEND_ONLY = 0x10, 0x20
+"""Inode flags. Source: ioctl_iflags(2)."""
+
+_LONG = ctypes.sizeof(ctypes.c_long)
+FS_IOC_GETFLAGS = (2 << 30) | (_LONG << 16) | (ord("f") << 8) | 1
+FS_IOC_SETFLAGS = (1 << 30) | (_LONG << 16) | (ord("f") << 8) | 2
+
+PR_SET_DUMPABLE = 4
+CAPABILITY_VERSION_3 = 0x20080522
+IPC_RMID = 0
+AGAIN = 16
+"""How often an open that lost a race against a rename is tried again."""
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _checked(result: int, subject: object = None) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), subject)
+    return result
+
+
+def open_beneath(directory: int, path: str, flags: int, *, mode: int = 0, cross_mounts: bool = False) -> int:
+    """
+    Open a path beneath a directory, following no symbolic link in any component and leaving it by no way.
+
+    Args:
+        directory: A descriptor; nothing outside of it can be reached.
+        path: Relative; "." is the directory itself.
+        flags: As for open(2); close-on-exec and no-follow are added.
+        mode: For a new file.
+        cross_mounts: Whether a mount point may be entered; by default not even a bind mount of the same file system.
+
+    Raises:
+        OSError: ELOOP at a link, EXDEV at a mount point or an escape, and what open(2) knows.
+
+    Source: openat2(2).
+    """
+    resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | (0 if cross_mounts else RESOLVE_NO_XDEV)
+    how = _OpenHow(flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, resolve)
+    size = ctypes.c_size_t(ctypes.sizeof(how))
+    for _ in range(AGAIN):
+        result = _libc.syscall(
+            ctypes.c_long(SYS_OPENAT2), ctypes.c_int(directory), os.fsencode(path), ctypes.byref(how), size
+        )
+        if result >= 0 or ctypes.get_errno() not in {errno.EAGAIN, errno.EINTR}:
+            break
+    return _checked(result, path)
+
+
+def require_openat2() -> None:
+    """
+    Pass if the kernel can resolve paths safely; there is no fallback.
+
+    Raises:
+        Trouble: `unsupported`.
+    """
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(open_beneath(root, ".", os.O_PATH | os.O_DIRECTORY))
+    except OSError as error:
+        raise Trouble(Code.UNSUPPORTED, f"openat2 does not work here ({error.strerror}); Linux 5.6 is needed") from error
+    finally:
+        os.close(root)
+
+
+def clone_of_mount(path: str) -> int:
+    """
+    Return a descriptor of a private copy of one mount, without what is mounted on it, so that hidden files are seen.
+
+    The copy is in no mount table and goes when it is closed. Needs CAP_SYS_ADMIN.
+
+    Source: open_tree(2).
+    """
+    flags = ctypes.c_uint(OPEN_TREE_CLONE | os.O_CLOEXEC)
+    return _checked(
+        _libc.syscall(ctypes.c_long(SYS_OPEN_TREE), ctypes.c_int(-100), os.fsencode(path), flags), path
+    )
+
+
+def message_queues() -> int:
+    """
+    Return a descriptor of a private mount of the POSIX message queue file system of this IPC namespace.
+
+    Raises:
+        OSError: ENODEV when the kernel has no such queues.
+
+    Source: mq_overview(7), fsopen(2).
+    """
+    none = ctypes.c_void_p(None)
+    context = _checked(_libc.syscall(ctypes.c_long(SYS_FSOPEN), b"mqueue", ctypes.c_uint(1)), "mqueue")
+    try:
+        zero = ctypes.c_int(0)
+        command = ctypes.c_uint(FSCONFIG_CMD_CREATE)
+        _checked(_libc.syscall(ctypes.c_long(SYS_FSCONFIG), ctypes.c_int(context), command, none, none, zero), "mqueue")
+        mount = _checked(
+            _libc.syscall(ctypes.c_long(SYS_FSMOUNT), ctypes.c_int(context), ctypes.c_uint(1), ctypes.c_uint(0))
+        )
+    finally:
+        os.close(context)
+    try:
+        return os.open(f"/proc/self/fd/{mount}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(mount)
+
+
+def inode_flags(descriptor: int) -> int:
+    """Return the inode flags of an open file or directory. Source: ioctl_iflags(2)."""
+    raw = fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(_LONG))
+    return int(struct.unpack_from("i", raw)[0])
+
+
+def set_inode_flags(descriptor: int, flags: int) -> None:
+    """Set the inode flags of an open file or directory. Source: ioctl_iflags(2)."""
+    fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, struct.pack("i", flags).ljust(_LONG, b"\0"))
+
+
+def hide_memory() -> None:
+    """Keep this process's memory, with the wiper's key in it, from being read by processes of its next user."""
+    _checked(_libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def has_capabilities() -> bool:
+    """Return whether this thread has any effective or permitted capability. Source: capget(2)."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _checked(_libc.capget(ctypes.byref(header), ctypes.byref(data)))
+    effective_and_permitted = (data[0], data[1], data[3], data[4])
+    return any(effective_and_permitted)
+
+
+def remove_shared_memory(identifier: int) -> None:
+    """Remove a System V shared memory segment. Source: shmctl(2)."""
+    _checked(_libc.shmctl(ctypes.c_int(identifier), ctypes.c_int(IPC_RMID), ctypes.c_void_p(None)), f"shm {identifier}")
+
+
+def remove_semaphores(identifier: int) -> None:
+    """Remove a System V semaphore set. Source: semctl(2)."""
+    _checked(_libc.semctl(ctypes.c_int(identifier), ctypes.c_int(0), ctypes.c_int(IPC_RMID)), f"sem {identifier}")
+
+
+def remove_queue(identifier: int) -> None:
+    """Remove a System V message queue. Source: msgctl(2)."""
+    _checked(_libc.msgctl(ctypes.c_int(identifier), ctypes.c_int(IPC_RMID), ctypes.c_void_p(None)), f"msg {identifier}")

@@ -1,0 +1,83 @@
+"""Taking names away: only unlink and rmdir, by directory descriptor; nothing is written, truncated, given or followed."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+from agent.wiper.kernel import APPEND_ONLY, IMMUTABLE, inode_flags, open_beneath, set_inode_flags
+
+LOCKED = IMMUTABLE | APPEND_ONLY
+
+
+def remove(directory: int, name: str, *, folder: bool, ours: Callable[[int], bool]) -> None:
+    """
+    Take one name out of a directory, lifting the immutable and append-only flags that are in the way.
+
+    Args:
+        directory: A descriptor.
+        name: An entry of it.
+        folder: Whether it is an (empty) directory.
+        ours: Whether an inode of this owner is the tenant's. Another owner's file with more names than this one gets
+            its flags back; a directory of another owner keeps its flags, so the name stays.
+
+    Raises:
+        OSError: it is still there; ENOTEMPTY, EBUSY (something is mounted on it), EPERM, EROFS.
+    """
+    take = os.rmdir if folder else os.unlink
+    try:
+        take(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+        if ours(os.fstat(directory).st_uid):
+            unlock(directory)
+        _remove_locked(directory, name, folder=folder, ours=ours)
+
+
+def _remove_locked(directory: int, name: str, *, folder: bool, ours: Callable[[int], bool]) -> None:
+    take = os.rmdir if folder else os.unlink
+    fd = _open_for_flags(directory, name)
+    if fd is None:
+        take(name, dir_fd=directory)
+        return
+    try:
+        before = unlock(fd)
+        try:
+            take(name, dir_fd=directory)
+        finally:
+            facts = os.fstat(fd)
+            foreign = not ours(facts.st_uid) and facts.st_nlink > 0
+            if before and foreign and not folder:
+                set_inode_flags(fd, before)
+    finally:
+        os.close(fd)
+
+
+def _open_for_flags(directory: int, name: str) -> int | None:
+    """Open a regular file or directory; devices, fifos, sockets and links are never opened and have no flags."""
+    facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        return None
+    fd = open_beneath(directory, name, os.O_RDONLY | os.O_NONBLOCK)
+    now = os.fstat(fd)
+    if (now.st_dev, now.st_ino) != (facts.st_dev, facts.st_ino):
+        os.close(fd)
+        raise OSError(errno.ESTALE, "another file took this name meanwhile")
+    return fd
+
+
+def unlock(fd: int) -> int:
+    """Lift the immutable and append-only flags of an open file; return the flags as they were, 0 if none was set."""
+    try:
+        flags = inode_flags(fd)
+    except OSError as error:
+        if error.errno in {errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL}:
+            return 0
+        raise
+    if not flags & LOCKED:
+        return 0
+    set_inode_flags(fd, flags & ~LOCKED)
+    return flags

@@ -1,0 +1,208 @@
+"""
+The home: taken over, renamed to a quarantine name beside it, emptied without recursion, removed.
+
+The rename is atomic: afterwards the path is free, keys in the home admit nobody, and a run that was cut off finds the
+quarantine. Directories found deeper are renamed up into the quarantine before they are emptied, so that no depth costs
+a stack, and no path is ever longer than two names.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import time
+from itertools import islice
+
+from agent.wiper.accounts import Tenant
+from agent.wiper.kernel import open_beneath
+from agent.wiper.removal import remove, unlock
+from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.walk import walk
+
+BATCH = 2_000
+TELL_EVERY_S = 0.5
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+COMPROMISE = "a setuid file of root lay in the home: the tenant had root, nothing here can prove the machine clean"
+
+
+def quarantine_name(tenant: Tenant) -> str:
+    """Return the home's name while it is emptied; the same for every order about this grant of the account."""
+    digest = hashlib.sha256(f"{tenant.name} {tenant.uid} {tenant.generation}".encode()).hexdigest()
+    return f".rackproof-wipe-{digest[:32]}"
+
+
+class Home:
+    """The tenant's home directory, under its own name and under the quarantine's."""
+
+    name = "home"
+
+    def __init__(self, subject: Subject) -> None:
+        self._ground = subject.ground
+        self._parent, _, self._name = subject.tenant.home.rpartition("/")
+        self._quarantine = quarantine_name(subject.tenant)
+        self._owners = {subject.ground.owner(subject.tenant.uid), os.geteuid()}
+        self._removed = 0
+        self._expected = 0
+        self._told = 0.0
+
+    def find(self) -> Found:
+        """Count what is in the home, and notice proof that the tenant was root."""
+        findings = set()
+
+        def seen(_directory: int, _name: str, facts: os.stat_result) -> None:
+            if stat.S_ISREG(facts.st_mode) and facts.st_mode & stat.S_ISUID and facts.st_uid == 0:
+                findings.add(COMPROMISE)
+
+        self._expected = self._count(seen)
+        return Found(self._expected, tuple(findings) if not self._ground.simulated else ())
+
+    def erase(self, tell: Tell) -> Erased:
+        """Take the home over, move it out of the way, and empty it."""
+        parent = self._ground.open_directory(self._parent)
+        notes: list[str] = []
+        try:
+            self._empty_quarantine(parent, tell, notes)
+            if self._take_over(parent):
+                self._empty_quarantine(parent, tell, notes)
+        finally:
+            os.close(parent)
+        return Erased(self._removed, tuple(dict.fromkeys(notes)))
+
+    def verify(self) -> Looked:
+        """See whether either name still exists, and count what is below."""
+        return clean_or(self._count(lambda *_: None), "items in the home or in its quarantine")
+
+    def _count(self, seen: object) -> int:
+        items = 0
+        parent = self._ground.open_directory(self._parent)
+        try:
+            for name in (self._name, self._quarantine):
+                items += _count_tree(parent, name, seen)
+        finally:
+            os.close(parent)
+        return items
+
+    def _take_over(self, parent: int) -> bool:
+        """Make the home root's and rename it; return whether there was one."""
+        try:
+            fd = open_beneath(parent, self._name, DIRECTORY)
+        except FileNotFoundError:
+            return False
+        try:
+            facts = os.fstat(fd)
+            if facts.st_uid not in self._owners:
+                raise OSError(errno.EPERM, "the home changed hands after it was checked")
+            unlock(fd)
+            if not self._ground.simulated:
+                os.fchown(fd, 0, 0)
+            os.fchmod(fd, 0o700)
+            os.rename(self._name, self._quarantine, src_dir_fd=parent, dst_dir_fd=parent)
+            now = os.stat(self._quarantine, dir_fd=parent, follow_symlinks=False)
+            if (now.st_dev, now.st_ino) != (facts.st_dev, facts.st_ino):
+                raise OSError(errno.ESTALE, "another directory took the home's name meanwhile")
+            os.fsync(parent)
+        finally:
+            os.close(fd)
+        return True
+
+    def _empty_quarantine(self, parent: int, tell: Tell, notes: list[str]) -> None:
+        try:
+            quarantine = open_beneath(parent, self._quarantine, DIRECTORY)
+        except FileNotFoundError:
+            return
+        try:
+            self._drain(quarantine, quarantine, tell, notes)
+        finally:
+            os.close(quarantine)
+        try:
+            remove(parent, self._quarantine, folder=True, ours=self._ours)
+            self._removed += 1
+        except OSError as error:
+            notes.append(f"the home's directory stays: {error.strerror}")
+        os.fsync(parent)
+
+    def _drain(self, directory: int, top: int, tell: Tell, notes: list[str]) -> None:
+        """Empty one directory; the top's own directories are emptied and removed, others are renamed up into the top."""
+        while True:
+            before = self._removed
+            moved = 0
+            for name, folder in _batch(directory):
+                try:
+                    if not folder:
+                        remove(directory, name, folder=False, ours=self._ours)
+                        self._removed += 1
+                    elif directory == top:
+                        self._drain_child(top, name, tell, notes)
+                    else:
+                        self._move_up(directory, name, top)
+                        moved += 1
+                except OSError as error:
+                    notes.append(f"an item stays: {error.strerror}")
+                self._tell(tell)
+            if self._removed == before and not moved:
+                return
+
+    def _drain_child(self, top: int, name: str, tell: Tell, notes: list[str]) -> None:
+        if self._ground.simulated:
+            _open_up(top, name)
+        child = open_beneath(top, name, DIRECTORY)
+        try:
+            unlock(child)
+            self._drain(child, top, tell, notes)
+        finally:
+            os.close(child)
+        remove(top, name, folder=True, ours=self._ours)
+        self._removed += 1
+
+    def _move_up(self, directory: int, name: str, top: int) -> None:
+        if self._ground.simulated:
+            _open_up(directory, name)
+        target = f"{secrets.token_hex(16)}"
+        try:
+            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
+        except PermissionError:
+            child = open_beneath(directory, name, DIRECTORY)
+            try:
+                unlock(child)
+            finally:
+                os.close(child)
+            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
+
+    def _tell(self, tell: Tell) -> None:
+        if time.monotonic() - self._told > TELL_EVERY_S:
+            self._told = time.monotonic()
+            tell(self._removed, max(self._expected, self._removed))
+
+    def _ours(self, owner: int) -> bool:
+        return owner in self._owners
+
+
+def _batch(directory: int) -> list[tuple[str, bool]]:
+    """Return some names of a directory and whether each is a directory; the next call sees what is left."""
+    with os.scandir(directory) as entries:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(entries, BATCH)]
+
+
+def _open_up(directory: int, name: str) -> None:
+    """Give the owner access to his own directory; root needs none. No link is followed: the descriptor is a directory."""
+    fd = open_beneath(directory, name, os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)  # noqa: PTH101 - by descriptor on purpose
+    finally:
+        os.close(fd)
+
+
+def _count_tree(parent: int, name: str, seen: object) -> int:
+    try:
+        facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    if not stat.S_ISDIR(facts.st_mode):
+        return 1
+    fd = open_beneath(parent, name, DIRECTORY)
+    try:
+        walked = walk(fd, seen)  # type: ignore[arg-type]
+    finally:
+        os.close(fd)
+    return walked.inodes + 1

@@ -1,0 +1,310 @@
+"""Every table: the seven of the data model, attribute for attribute, and our own."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from collector.links.dispatch import State
+from collector.links.presence import Presence
+from collector.store.types import Json, Money, Utc, one_of
+from shared.documents import WORK_KINDS
+from shared.records import (
+    Assurance,
+    BookingStatus,
+    ListingStatus,
+    PaymentStatus,
+    ProviderAgentStatus,
+    VerificationStatus,
+    WipeMethod,
+    WipeStatus,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("customer_id", String, primary_key=True),
+    Column("email", String, nullable=False, unique=True),
+    Column("organization_name", String),
+    Column("is_billing_account", Boolean, nullable=False),
+    Column("signup_date", Utc, nullable=False),
+)
+
+machine = Table(
+    "machine",
+    metadata,
+    Column("hardware_id", String, primary_key=True),
+    Column("customer_id", ForeignKey("user.customer_id"), nullable=False, index=True),
+    Column("gpu_model", String),
+    Column("cpu_model", String),
+    Column("ram_gb", Integer),
+    Column("disk_type", String),
+    Column("disk_size_gb", Integer),
+    Column("network_bandwidth", String),
+    Column("os", String),
+    Column("provider_agent_status", String, nullable=False),
+    Column("health_indicators", Json),
+    one_of("provider_agent_status", ProviderAgentStatus),
+)
+
+listing = Table(
+    "listing",
+    metadata,
+    Column("listing_id", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False, index=True),
+    Column("price_hour", Float(53), nullable=False),
+    Column("price_day", Float(53), nullable=False),
+    Column("price_week", Float(53), nullable=False),
+    Column("currency", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("updated_at", Utc, nullable=False),
+    one_of("status", ListingStatus),
+)
+
+booking = Table(
+    "booking",
+    metadata,
+    Column("booking_id", String, primary_key=True),
+    Column("listing_id", ForeignKey("listing.listing_id"), nullable=False, index=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False, index=True),
+    Column("buyer_id", ForeignKey("user.customer_id"), nullable=False, index=True),
+    Column("start_timestamp", Utc, nullable=False),
+    Column("end_timestamp", Utc, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("booking_status", String, nullable=False),
+    Column("tenant_username", String),
+    Column("tenant_ssh_keys", Json, nullable=False),
+    one_of("booking_status", BookingStatus),
+)
+
+command = Table(
+    "command",
+    metadata,
+    Column("command_id", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("booking_id", ForeignKey("booking.booking_id")),
+    Column("requested_by", String, nullable=False),
+    Column("envelope", Text, nullable=False),
+    Column("order_sha256", String, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+    Column("sent_at", Utc),
+    Column("accepted_at", Utc),
+    Column("finished_at", Utc),
+    Column("code", String),
+    Column("detail", String),
+    Column("result", Text),
+    Column("progress", Json),
+    one_of("kind", tuple(WORK_KINDS)),
+    one_of("state", State),
+    UniqueConstraint("hardware_id", "seq"),
+    Index("ix_command_state_expires_at", "state", "expires_at"),
+)
+
+benchmark = Table(
+    "benchmark",
+    metadata,
+    Column("benchmark_id", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("gpu_throughput_fp16", Float(53)),
+    Column("gpu_throughput_fp32", Float(53)),
+    Column("cpu_score", Float(53)),
+    Column("disk_read_mb_s", Float(53)),
+    Column("disk_write_mb_s", Float(53)),
+    Column("network_bandwidth_gbps", Float(53)),
+    Column("collected_at", Utc, nullable=False),
+    Column("admin_verification_status", String, nullable=False),
+    Column("details", Json, nullable=False),
+    Column("assurance", String, nullable=False),
+    Column("method_version", String, nullable=False),
+    Column("verified_by", String),
+    Column("verified_at", Utc),
+    Column("rejection_reason", String),
+    Column("command_id", ForeignKey("command.command_id"), unique=True),
+    one_of("admin_verification_status", VerificationStatus),
+    one_of("assurance", Assurance),
+    Index("ix_benchmark_hardware_id_collected_at", "hardware_id", "collected_at"),
+)
+
+payment = Table(
+    "payment",
+    metadata,
+    Column("payment_id", String, primary_key=True),
+    Column("booking_id", ForeignKey("booking.booking_id"), nullable=False, index=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id")),
+    Column("payer_id", ForeignKey("user.customer_id"), nullable=False, index=True),
+    Column("provider_id", ForeignKey("user.customer_id")),
+    Column("amount_total", Money, nullable=False),
+    Column("currency", String),
+    Column("payment_status", String, nullable=False),
+    Column("timestamp", Utc, nullable=False),
+    Column("invoice_number", String),
+    one_of("payment_status", PaymentStatus),
+)
+
+data_wipe = Table(
+    "data_wipe",
+    metadata,
+    Column("wipe_id", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False, index=True),
+    Column("booking_id", ForeignKey("booking.booking_id"), index=True),
+    Column("timestamp", Utc, nullable=False),
+    Column("wipe_method_executed", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("wipe_evidence_uri", String),
+    Column("command_id", ForeignKey("command.command_id")),
+    Column("evidence_sha256", String),
+    one_of("wipe_method_executed", WipeMethod),
+    one_of("status", WipeStatus),
+    UniqueConstraint("command_id", "wipe_method_executed"),
+)
+
+machine_key = Table(
+    "machine_key",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False, index=True),
+    Column("role", String, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("revoked_at", Utc),
+    one_of("role", ("agent", "wiper")),
+)
+
+live = Table(
+    "live",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("presence", String, nullable=False, index=True),
+    Column("presence_since", Utc, nullable=False),
+    Column("last_received_at", Utc),
+    Column("boot_id", String),
+    Column("outbox_id", String),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("agent_version", String),
+    Column("policy_hash", String),
+    Column("clock_skew_ms", BigInteger),
+    Column("join_confirmed", BigInteger, nullable=False),
+    Column("join_offered", BigInteger, nullable=False),
+    Column("order_seq", BigInteger, nullable=False),
+    one_of("presence", Presence),
+)
+
+health_sample = Table(
+    "health_sample",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("outbox_id", String, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("boot_id", String, nullable=False),
+    Column("collected_at", Utc, nullable=False),
+    Column("received_at", Utc, nullable=False, index=True),
+    Column("indicators", Json, nullable=False),
+)
+
+presence_event = Table(
+    "presence_event",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("from_state", String, nullable=False),
+    Column("to_state", String, nullable=False),
+    Column("cause", String, nullable=False),
+    one_of("from_state", Presence),
+    one_of("to_state", Presence),
+    Index("ix_presence_event_hardware_id_event_id", "hardware_id", "event_id"),
+)
+
+tenant_account = Table(
+    "tenant_account",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("generation", String, primary_key=True),
+    Column("username", String, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("booking_id", ForeignKey("booking.booking_id")),
+    Column("command_id", ForeignKey("command.command_id"), nullable=False),
+    Column("granted_at", Utc, nullable=False),
+    Column("wiped_at", Utc),
+    Index("ix_tenant_account_hardware_id_username", "hardware_id", "username"),
+)
+
+enrollment_token = Table(
+    "enrollment_token",
+    metadata,
+    Column("token_id", String, primary_key=True),
+    Column("secret_sha256", String, nullable=False),
+    Column("customer_id", ForeignKey("user.customer_id"), nullable=False),
+    Column("hardware_id", ForeignKey("machine.hardware_id")),
+    Column("created_at", Utc, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+    Column("used_at", Utc),
+    Column("used_by", String),
+    Column("used_with_keys", String),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("token_id", String, primary_key=True),
+    Column("secret_sha256", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc),
+    Column("last_used_at", Utc),
+    Column("revoked_at", Utc),
+    one_of("role", ("admin", "platform", "auditor")),
+)
+
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("entry_id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Utc, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("object", String, nullable=False),
+    Column("before", Json),
+    Column("after", Json),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("request_sha256", String, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Utc, nullable=False, index=True),
+)
