@@ -135,11 +135,11 @@ def read_one(indicator: Indicator, host: Host, kept: Any) -> tuple[Outcome, Any]
 
     try:
         found: Reading | NotHere = indicator.read(host, kept)
+        if isinstance(found, NotHere):
+            return Absent(reason=found.reason, took_ms=took_ms()), None
+        return Measured(values=found.values, took_ms=took_ms()), found.kept
     except Exception as error:  # noqa: BLE001 - whatever breaks in one indicator is that indicator's failure
         return Failed(error=_words(error), took_ms=took_ms()), kept
-    if isinstance(found, NotHere):
-        return Absent(reason=found.reason, took_ms=took_ms()), None
-    return Measured(values=found.values, took_ms=took_ms()), found.kept
 
 
 def _words(error: Exception) -> str:

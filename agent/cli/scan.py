@@ -2,17 +2,21 @@
 
 import asyncio
 import shutil
+from importlib.metadata import version
 from io import StringIO
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
 
 from agent import indicators as indicator_files
 from agent.health import Sampler
 from agent.host import Host
+from agent.host.linux import LinuxHost
 from agent.indicators import Indicator
 from agent.inventory import facts
 from agent.plugins import load
+from shared.command_line import Exit
 from shared.messages import Absent, Facts, Failed, Indicators, Measured, Scalar, Values
 
 if TYPE_CHECKING:
@@ -33,6 +37,16 @@ _FACT_WORDS = {
     "network_bandwidth": "network",
     "os": "system",
 }
+
+
+def scan(host: LinuxHost, *, as_json: bool) -> int:
+    """Read this machine and print it; return 0 when everything could be read, 1 otherwise."""
+    try:
+        known, found = asyncio.run(take_scan(host, {"version": version("rackproof")}))
+    finally:
+        host.close()
+    click.echo(render_scan(known, found, json=as_json))
+    return Exit.FOUND_A_PROBLEM if any(isinstance(outcome, Failed) for outcome in found.values()) else Exit.FINE
 
 
 async def take_scan(host: Host, own: Values) -> tuple[Facts, Indicators]:

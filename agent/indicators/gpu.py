@@ -7,7 +7,6 @@ from agent.host import Gpus, Host, pci
 from agent.indicators import EVERY_REPORT_S, Indicator, Items, NotHere, Reading, without_nothing
 from shared.messages import Values
 
-
 SHORT_UUID = len("GPU-8932f937")
 """Enough of a UUID to name a GPU of one machine; in full it would be half of every report.
 

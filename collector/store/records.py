@@ -90,7 +90,7 @@ def insert_or(conn: AsyncConnection, table: Table) -> Any:
 def read(row: Mapping[Any, Any], kind: type[R]) -> R:
     """Turn a row into its record."""
     # Times and money come as such; a value set's words become its members.
-    return msgspec.convert(dict(row), kind, strict=False)
+    return msgspec.convert({name: row[name] for name in kind.__struct_fields__}, kind, strict=False)
 
 
 def write(record: Struct) -> dict[str, Any]:

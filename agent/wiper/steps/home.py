@@ -18,7 +18,7 @@ from agent.wiper.accounts import Tenant
 from agent.wiper.kernel import open_beneath
 from agent.wiper.removal import remove, unlock
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
-from agent.wiper.walk import walk
+from agent.wiper.walk import Seen, walk
 
 BATCH = 2_000
 TELL_EVERY_S = 0.5
@@ -73,7 +73,7 @@ class Home:
         """See whether either name still exists, and count what is below."""
         return clean_or(self._count(lambda *_: None), "items in the home or in its quarantine")
 
-    def _count(self, seen: object) -> int:
+    def _count(self, seen: Seen) -> int:
         items = 0
         parent = self._ground.open_directory(self._parent)
         try:
@@ -85,6 +85,7 @@ class Home:
 
     def _take_over(self, parent: int) -> bool:
         """Make the home root's and rename it; return whether there was one."""
+        self._open_up_if_ours(parent, self._name)
         try:
             fd = open_beneath(parent, self._name, DIRECTORY)
         except FileNotFoundError:
@@ -112,6 +113,8 @@ class Home:
         except FileNotFoundError:
             return
         try:
+            if os.fstat(quarantine).st_uid != os.geteuid():
+                raise OSError(errno.EPERM, "the quarantine is not ours")
             self._drain(quarantine, quarantine, tell, notes)
         finally:
             os.close(quarantine)
@@ -124,10 +127,9 @@ class Home:
 
     def _drain(self, directory: int, top: int, tell: Tell, notes: list[str]) -> None:
         """Empty one directory; the top's own directories are emptied and removed, others are renamed up into the top."""
-        while True:
-            before = self._removed
-            moved = 0
-            for name, folder in _batch(directory):
+        stuck: set[str] = set()
+        while batch := _batch(directory, stuck):
+            for name, folder in batch:
                 try:
                     if not folder:
                         remove(directory, name, folder=False, ours=self._ours)
@@ -136,16 +138,13 @@ class Home:
                         self._drain_child(top, name, tell, notes)
                     else:
                         self._move_up(directory, name, top)
-                        moved += 1
                 except OSError as error:
+                    stuck.add(name)
                     notes.append(f"an item stays: {error.strerror}")
                 self._tell(tell)
-            if self._removed == before and not moved:
-                return
 
     def _drain_child(self, top: int, name: str, tell: Tell, notes: list[str]) -> None:
-        if self._ground.simulated:
-            _open_up(top, name)
+        self._open_up_if_ours(top, name)
         child = open_beneath(top, name, DIRECTORY)
         try:
             unlock(child)
@@ -156,9 +155,8 @@ class Home:
         self._removed += 1
 
     def _move_up(self, directory: int, name: str, top: int) -> None:
-        if self._ground.simulated:
-            _open_up(directory, name)
-        target = f"{secrets.token_hex(16)}"
+        self._open_up_if_ours(directory, name)
+        target = secrets.token_hex(16)
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
         except PermissionError:
@@ -169,6 +167,19 @@ class Home:
                 os.close(child)
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
 
+    def _open_up_if_ours(self, directory: int, name: str) -> None:
+        """On a simulated machine give the owner access to his own directory; root needs none."""
+        if not self._ground.simulated:
+            return
+        try:
+            fd = open_beneath(directory, name, os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", 0o700)  # noqa: PTH101 - by descriptor on purpose: no link is followed
+        finally:
+            os.close(fd)
+
     def _tell(self, tell: Tell) -> None:
         if time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
@@ -178,31 +189,26 @@ class Home:
         return owner in self._owners
 
 
-def _batch(directory: int) -> list[tuple[str, bool]]:
+def _batch(directory: int, stuck: set[str]) -> list[tuple[str, bool]]:
     """Return some names of a directory and whether each is a directory; the next call sees what is left."""
     with os.scandir(directory) as entries:
-        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(entries, BATCH)]
+        fresh = (entry for entry in entries if entry.name not in stuck)
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(fresh, BATCH)]
 
 
-def _open_up(directory: int, name: str) -> None:
-    """Give the owner access to his own directory; root needs none. No link is followed: the descriptor is a directory."""
-    fd = open_beneath(directory, name, os.O_PATH | os.O_DIRECTORY)
-    try:
-        os.chmod(f"/proc/self/fd/{fd}", 0o700)  # noqa: PTH101 - by descriptor on purpose
-    finally:
-        os.close(fd)
-
-
-def _count_tree(parent: int, name: str, seen: object) -> int:
+def _count_tree(parent: int, name: str, seen: Seen) -> int:
     try:
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return 0
     if not stat.S_ISDIR(facts.st_mode):
         return 1
-    fd = open_beneath(parent, name, DIRECTORY)
     try:
-        walked = walk(fd, seen)  # type: ignore[arg-type]
+        fd = open_beneath(parent, name, DIRECTORY)
+    except PermissionError:
+        return 1
+    try:
+        walked = walk(fd, seen)
     finally:
         os.close(fd)
     return walked.inodes + 1

@@ -90,11 +90,12 @@ def _threads(pid: int) -> Iterator[tuple[bool, tuple[int, ...]]]:
         return
     for thread in threads:
         try:
-            text = Path(f"/proc/{pid}/task/{thread}/status").read_text("utf-8", "surrogateescape")
+            raw = Path(f"/proc/{pid}/task/{thread}/status").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        fields = dict(line.split(":\t", 1) for line in text.split("\n") if ":\t" in line)
-        yield fields["State"][:1] in {"Z", "X"}, tuple(int(one) for one in fields["Uid"].split())
+        # Bytes, split at newlines only: a tenant chooses the Name line and may put other line ends into it.
+        fields = dict(line.split(b":\t", 1) for line in raw.split(b"\n") if b":\t" in line)
+        yield fields[b"State"][:1] in {b"Z", b"X"}, tuple(int(one) for one in fields[b"Uid"].split())
 
 
 def _kill_one(pid: int, owns: Callable[[int], bool]) -> None:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from agent.checks import Check, Conditions, State, judge, run_checks
-from agent.cli.doctor import found_problem, render_checks
+from agent.cli.doctor import found_problem, reach, render_checks
 from agent.cli.scan import grouped, render_scan, shown, take_scan
 from shared.codes import Code, Trouble
 from shared.messages import Failed, Indicators
@@ -157,10 +159,36 @@ def test_units_move_from_the_name_to_the_value() -> None:
 
 
 def test_what_the_daemon_imports_draws_no_tables() -> None:
-    """rich is loaded by whoever draws one; pynvml never."""
+    """Tables' rich is loaded by whoever draws one; pynvml never."""
     program = (
         "import sys, agent.health, agent.inventory, agent.checks, agent.host.linux, agent.cli.doctor, agent.cli.scan;"
-        "print([name for name in ('rich', 'pynvml', 'aiohttp', 'sqlite3') if name in sys.modules])"
+        "print([name for name in ('rich', 'pynvml', 'aiohttp') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+async def test_a_collector_that_answers_anything_is_reachable(unused_tcp_port: int) -> None:
+    """Even 404: the way to it is open. Nobody there is trouble with a remedy, not a traceback."""
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    try:
+        round_trip_ms = await reach(f"http://127.0.0.1:{unused_tcp_port}", "")
+    finally:
+        await runner.cleanup()
+    assert isinstance(round_trip_ms, float)
+    gone = await reach(f"http://127.0.0.1:{unused_tcp_port}", "")
+    assert isinstance(gone, Trouble)
+    assert gone.code is Code.COLLECTOR_UNREACHABLE
+    assert gone.remedy
+
+
+@pytest.mark.parametrize("arguments", [("scan", "--json"), ("doctor", "--json")])
+def test_the_commands_run_here_before_enrollment(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Exit code 0 or 1, JSON on stdout, nothing written."""
+    command = (sys.executable, "-m", "agent", *arguments, "--state-dir", str(tmp_path))
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode in {0, 1}, ended.stderr
+    assert json.loads(ended.stdout)
+    assert list(tmp_path.iterdir()) == []

@@ -34,8 +34,8 @@ async def test_a_report_holds_measured_absent_and_failed(recorded: Callable, ind
 
     report = await sampler(
         recorded,
-        indicator("one", lambda host, kept: Reading({"a": 1})),
-        indicator("two", lambda host, kept: NotHere("no such thing")),
+        indicator("one", lambda *_: Reading({"a": 1})),
+        indicator("two", lambda *_: NotHere("no such thing")),
         indicator("three", broken),
     ).sample()
     assert isinstance(report["one"], Measured)
@@ -54,8 +54,8 @@ async def test_one_that_hangs_delays_nobody_beyond_its_deadline(
     began_s = time.monotonic()
     report = await sampler(
         recorded,
-        indicator("hung", lambda host, kept: gate.wait(), deadline_s=0.5),
-        *(indicator(f"fine{n}", lambda host, kept: Reading({"a": 1})) for n in range(20)),
+        indicator("hung", lambda *_: gate.wait(), deadline_s=0.5),
+        *(indicator(f"fine{n}", lambda *_: Reading({"a": 1})) for n in range(20)),
     ).sample()
     assert time.monotonic() - began_s < 0.9
     assert isinstance(report["hung"], Failed)
@@ -66,8 +66,8 @@ async def test_one_that_hangs_delays_nobody_beyond_its_deadline(
 async def test_several_that_hang_do_not_add_up(recorded: Callable, indicator: Callable, gate: threading.Event) -> None:
     """Each gets out of the others' way."""
     began_s = time.monotonic()
-    hung = [indicator(f"hung{n}", lambda host, kept: gate.wait(), deadline_s=0.8) for n in range(4)]
-    report = await sampler(recorded, *hung, indicator("last", lambda host, kept: Reading({"a": 1}))).sample()
+    hung = [indicator(f"hung{n}", lambda *_: gate.wait(), deadline_s=0.8) for n in range(4)]
+    report = await sampler(recorded, *hung, indicator("last", lambda *_: Reading({"a": 1}))).sample()
     assert time.monotonic() - began_s < 1.2
     assert isinstance(report["last"], Measured)
 
@@ -100,7 +100,7 @@ async def test_a_hang_that_goes_on_does_not_delay_the_next_report(
     recorded: Callable, indicator: Callable, gate: threading.Event
 ) -> None:
     """Its deadline is over already."""
-    reports = sampler(recorded, indicator("hung", lambda host, kept: gate.wait(), deadline_s=0.3))
+    reports = sampler(recorded, indicator("hung", lambda *_: gate.wait(), deadline_s=0.3))
     await reports.sample()
     began_s = time.monotonic()
     await reports.sample()
@@ -149,7 +149,7 @@ async def test_what_a_read_keeps_is_handed_to_the_next_even_after_a_failure(
 
 async def test_the_daemon_s_own_counts_stand_with_the_agent(recorded: Callable, indicator: Callable) -> None:
     """They are asked for at every report, not only when the agent's process was read."""
-    reports = sampler(recorded, indicator("agent", lambda host, kept: Reading({"cpu_s": 1.5}), interval_s=300.0))
+    reports = sampler(recorded, indicator("agent", lambda *_: Reading({"cpu_s": 1.5}), interval_s=300.0))
     await reports.sample()
     assert (await reports.sample())["agent"].values == {"cpu_s": 1.5, "outbox_depth": 3}
 
@@ -171,7 +171,7 @@ async def test_two_reports_at_once_read_each_indicator_once(recorded: Callable, 
 
 async def test_a_canceled_report_leaves_the_sampler_usable(recorded: Callable, indicator: Callable) -> None:
     """The daemon may be told to stop, or to report at once."""
-    reports = sampler(recorded, indicator("one", lambda host, kept: time.sleep(0.2) or Reading({"a": 1})))
+    reports = sampler(recorded, indicator("one", lambda *_: time.sleep(0.2) or Reading({"a": 1})))
     task = asyncio.create_task(reports.sample())
     await asyncio.sleep(0.05)
     task.cancel()

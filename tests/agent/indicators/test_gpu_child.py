@@ -1,4 +1,4 @@
-"""The NVML process: it may hang, crash or find nothing, and the agent goes on. NVML itself is a small C library here."""
+"""The NVML process: it may hang, crash or find nothing, and the agent goes on. Here NVML is a small C library."""
 
 import os
 import shutil

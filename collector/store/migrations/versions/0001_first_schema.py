@@ -251,8 +251,8 @@ def upgrade() -> None:
         sa.Column("progress", Json(), nullable=True),
         sa.CheckConstraint("kind IN ('benchmark', 'wipe', 'access_grant')", name=op.f("ck_command_kind_known")),
         sa.CheckConstraint(
-            "state IN ('queued', 'sent', 'accepted', 'running', 'succeeded', 'partial', 'failed', 'refused', 'expired', "
-            "'canceled', 'unknown')",
+            "state IN ('queued', 'sent', 'accepted', 'running', 'succeeded', 'partial', 'failed', 'refused', "
+            "'expired', 'canceled', 'unknown')",
             name=op.f("ck_command_state_known"),
         ),
         sa.ForeignKeyConstraint(["booking_id"], ["booking.booking_id"], name=op.f("fk_command_booking_id_booking")),

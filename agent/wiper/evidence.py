@@ -1,0 +1,137 @@
+"""What is put on record about a wipe: the merged journal of all its attempts. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from msgspec import Struct
+
+from agent.wiper.history import Known
+from agent.wiper.journal import Verified
+from agent.wiper.plan import promised
+from agent.wiper.status import judge
+from shared.documents import Order, PlaceReport, WipeEvidence, WipeWork
+
+MAX_NOTES = 50
+MAX_NOTE = 300
+
+LIMITS = (
+    "Logical removal of the account's data by the operating system; no medium was cleared, purged or destroyed in the"
+    " sense of NIST SP 800-88.",
+    "Deleted blocks may stay readable on the medium until it reuses or discards them.",
+    "The account itself, its groups and its entries in system files stay: that is another method.",
+    "Files were found by the user ids of the account; files that name it only by group, access list or content, and"
+    " kernel keyrings, were not searched.",
+    "Security logs of the system are kept.",
+)
+SIMULATED_LIMIT = "A simulated machine in a directory: nothing of a real machine was wiped."
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What evidence says about where it was made."""
+
+    simulated: bool
+    agent_version: str
+    kernel: str
+    os: str
+    boot_id: str
+
+
+def places_of(known: Known) -> tuple[PlaceReport, ...]:
+    """
+    Return each place as the last look found it, with what all attempts found and removed there.
+
+    An attempt that was cut off did not write down what it removed; then `removed` is what is known at least.
+    """
+    return tuple(_merged(place, known) for place in (known.verified or Verified(command_id="", places=())).places)
+
+
+def _merged(place: PlaceReport, known: Known) -> PlaceReport:
+    intended = [(number, one) for number, one in known.intended if one.step == place.name]
+    done = [one for _, one in known.done if one.step == place.name]
+    by_attempt: dict[int, int] = {}
+    for number, one in intended:
+        by_attempt[number] = by_attempt.get(number, 0) + one.found
+    removed = sum(one.removed for one in done)
+    notes = [note for one in done for note in (*one.notes, *((one.skipped,) if one.skipped else ()))]
+    if len(intended) > sum(one.skipped is None for one in done):
+        notes.append("an attempt was cut off here; what it removed is not counted")
+    return PlaceReport(
+        name=place.name,
+        state=place.state,
+        reason=place.reason,
+        found=max(max(by_attempt.values(), default=0), removed),
+        removed=removed,
+        left=place.left,
+        took_ms=place.took_ms + sum(one.took_ms for one in done),
+        notes=tuple(note[:MAX_NOTE] for note in dict.fromkeys(notes))[:MAX_NOTES],
+    )
+
+
+def findings_of(known: Known) -> tuple[str, ...]:
+    """Return the findings of all attempts, each once."""
+    return tuple(dict.fromkeys(finding for _, one in known.intended for finding in one.findings))
+
+
+def evidence(
+    order: Order,
+    known: Known,
+    machine: Machine,
+    *,
+    policy_sha256: str,
+    journal_sha256: str,
+    ended_at: datetime,
+    objection: str | None = None,
+) -> WipeEvidence:
+    """
+    Return the document about a wipe that has come to its end.
+
+    Args:
+        order: The order.
+        known: What the journal has about it.
+        machine: Where.
+        policy_sha256: Digest of the policy in force.
+        journal_sha256: Digest of the journal up to here.
+        ended_at: Now.
+        objection: Why a resumed wipe could not go on, if it could not.
+    """
+    work = order.work
+    if not isinstance(work, WipeWork):
+        raise AssertionError("evidence is for wipes")
+    places = places_of(known)
+    by_name = {place.name: place for place in places}
+    findings = findings_of(known)
+    return WipeEvidence(
+        hardware_id=order.aud,
+        command_id=order.command_id,
+        order_sha256=known.sha256,
+        booking_id=order.booking_id,
+        requested_by=order.requested_by,
+        target=work.target,
+        simulated=machine.simulated,
+        agent_version=machine.agent_version,
+        kernel=machine.kernel,
+        os=machine.os,
+        policy_sha256=policy_sha256,
+        methods=tuple(
+            judge(method, by_name, simulated=machine.simulated, findings=findings, objection=objection)
+            for method in dict.fromkeys(work.methods)
+        ),
+        places=places,
+        attempts=known.attempts,
+        journal_sha256=journal_sha256,
+        started_at=known.attempts[0].started_at,
+        ended_at=ended_at,
+        limits=tuple(_limits(simulated=machine.simulated)),
+    )
+
+
+def _limits(*, simulated: bool) -> Iterable[str]:
+    return (SIMULATED_LIMIT, *LIMITS) if simulated else LIMITS
+
+
+def unexamined(order: Order, reason: str) -> tuple[PlaceReport, ...]:
+    """Return every place a wipe promised as not looked at."""
+    assert isinstance(order.work, WipeWork)
+    return tuple(
+        PlaceReport(name=name, state="not_examined", reason=reason[:MAX_NOTE]) for name in promised(order.work.methods)
+    )

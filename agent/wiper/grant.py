@@ -1,0 +1,243 @@
+"""
+Making an account for a tenant: the record first, then the account by the system's own tool, the home, the keys.
+
+Each part can be cut off and done again: nobody can use the account before the last one.
+"""
+
+import os
+import pwd
+import secrets
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from msgspec.structs import replace
+
+from agent.wiper.accounts import Account, Tenant, check_name, free_uid, ranges_of
+from agent.wiper.ground import Ground
+from agent.wiper.history import History
+from agent.wiper.inspection import PASSWD, accounts_of, id_ranges_of, look_at_home
+from agent.wiper.journal import Journal, TenantRecorded
+from agent.wiper.kernel import open_beneath
+from agent.wiper.policy import Policy
+from agent.wiper.publickeys import bodies
+from shared.codes import Code, Trouble
+from shared.documents import GrantOutcome, GrantWork, Order, Target
+
+log = structlog.get_logger()
+
+SHELL = "/bin/bash"
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+TOOL_DEADLINE_S = 60
+LOCKED_ELSEWHERE = 1
+"""useradd's exit code when another process holds the account files. Source: useradd(8), EXIT VALUES."""
+LOCK_PATIENCE_S = 20.0
+LOCK_PAUSE_S = 0.25
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+
+def prepare(order: Order, history: History, policy: Policy, ground: Ground, now: datetime) -> Tenant:
+    """
+    Return the record of the account to be made; nothing is touched.
+
+    Raises:
+        Trouble: `bad_account_name`, `protected_account`, `account_exists`, `unsafe_home`, `account_failed`, or `invalid`
+            for a key.
+    """
+    work = order.work
+    assert isinstance(work, GrantWork)
+    check_name(work.username, policy)
+    keys = bodies(work.ssh_keys)
+    accounts = accounts_of(ground)
+    if any(one.name == work.username for one in accounts) or (not ground.simulated and _known_by_name(work.username)):
+        raise Trouble(Code.ACCOUNT_EXISTS, f"{work.username} exists already")
+    home = f"{policy.home_roots[0]}/{work.username}"
+    if ground.simulated:
+        ground.make_directory(policy.home_roots[0])
+    stands = look_at_home(ground, home)
+    if stands.kind != "missing" or not stands.parent_safe:
+        raise Trouble(Code.UNSAFE_HOME, f"{home} exists already, or others can rename what is beside it")
+    return Tenant(
+        name=work.username,
+        uid=_free_uid(ground, policy, accounts, history),
+        home=home,
+        generation=secrets.token_hex(16),
+        booking_id=order.booking_id,
+        command_id=order.command_id,
+        granted_at=now,
+        key_blobs=tuple(key.split(" ")[1] for key in keys),
+    )
+
+
+def carry_out(order: Order, sha256: str, tenant: Tenant, journal: Journal, ground: Ground, now: datetime) -> GrantOutcome:
+    """
+    Make the account, its home and its keys, or what of them is still missing.
+
+    Args:
+        order: Verified and journalled.
+        sha256: Its digest.
+        tenant: Its record, journalled.
+        journal: For the record's last state.
+        ground: Where.
+        now: The clock.
+
+    Raises:
+        Trouble: `account_failed`: a tool failed or something foreign stands in the way.
+    """
+    work = order.work
+    assert isinstance(work, GrantWork)
+    try:
+        account = _ensure_account(tenant, ground)
+        _ensure_home(tenant, account, ground, bodies(work.ssh_keys))
+    except OSError as error:
+        raise Trouble(Code.ACCOUNT_FAILED, f"{type(error).__name__}: {error.strerror}") from error
+    ranges = ranges_of(id_ranges_of(ground), tenant.name, tenant.uid)
+    journal.append(now, TenantRecorded(tenant=replace(tenant, gid=account.gid, subordinate=ranges, ready=True)))
+    return GrantOutcome(
+        hardware_id=order.aud,
+        command_id=order.command_id,
+        order_sha256=sha256,
+        booking_id=order.booking_id,
+        target=Target(username=tenant.name, uid=tenant.uid, generation=tenant.generation),
+        granted_at=now,
+    )
+
+
+def _free_uid(ground: Ground, policy: Policy, accounts: tuple[Account, ...], history: History) -> int:
+    used = set(history.used_uids)
+    while True:
+        uid = free_uid(policy, accounts, used, id_ranges_of(ground))
+        if ground.simulated or not _known_by_uid(uid):
+            return uid
+        used.add(uid)
+
+
+def _known_by_name(name: str) -> bool:
+    """Return whether any of the machine's name services, directories on the network included, has this account."""
+    return _found(lambda: pwd.getpwnam(name))
+
+
+def _known_by_uid(uid: int) -> bool:
+    return _found(lambda: pwd.getpwuid(uid))
+
+
+def _found(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except KeyError:
+        return False
+    return True
+
+
+def _ensure_account(tenant: Tenant, ground: Ground) -> Account:
+    """Return the account's row, making it where there is none; a useradd of a run that was cut off may still work."""
+    until = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        for row in accounts_of(ground):
+            if row.name == tenant.name:
+                return _ours(row, tenant)
+        failure = _add(tenant, ground)
+        if failure is not None and time.monotonic() > until:
+            raise Trouble(Code.ACCOUNT_FAILED, failure)
+        if failure is not None:
+            time.sleep(LOCK_PAUSE_S)
+
+
+def _ours(row: Account, tenant: Tenant) -> Account:
+    if (row.uid, row.home) != (tenant.uid, tenant.home):
+        raise Trouble(Code.ACCOUNT_FAILED, f"somebody else made {tenant.name} meanwhile")
+    return row
+
+
+def _add(tenant: Tenant, ground: Ground) -> str | None:
+    """
+    Make the account's row; return why another process is in the way, or None.
+
+    Raises:
+        Trouble: `account_failed`.
+    """
+    if ground.simulated:
+        row = f"{tenant.name}:x:{tenant.uid}:{tenant.uid}::{tenant.home}:{SHELL}"
+        ground.append_line(PASSWD, row)
+        return None
+    # "*" is no password's hash, and unlike "!" it does not make sshd take the account for a locked one.
+    options = ["--create-home", "--home-dir", tenant.home, "--shell", SHELL, "--user-group", "--password", "*"]
+    argv = ["useradd", *options, "--uid", str(tenant.uid), "--", tenant.name]
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TOOL_DEADLINE_S,
+            check=False,
+            env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Trouble(Code.ACCOUNT_FAILED, f"useradd did not end within {TOOL_DEADLINE_S} s") from error
+    words = " ".join(done.stderr.decode("utf-8", "replace").split())[:200]
+    if done.returncode == LOCKED_ELSEWHERE and "lock" in words:
+        return f"useradd: {words}"
+    if done.returncode != 0:
+        raise Trouble(Code.ACCOUNT_FAILED, f"useradd ended with {done.returncode}: {words}")
+    if words:
+        log.info("wiper.useradd", said=words)
+    return None
+
+
+def _ensure_home(tenant: Tenant, account: Account, ground: Ground, keys: tuple[str, ...]) -> None:
+    """Make the home the tenant's and put the keys in. Nobody can log in yet, so nobody races against this."""
+    folder, _, name = tenant.home.rpartition("/")
+    parent = ground.open_directory(folder)
+    try:
+        home = _own_directory(parent, name, tenant, account, ground)
+    finally:
+        os.close(parent)
+    try:
+        ssh = _own_directory(home, ".ssh", tenant, account, ground)
+        try:
+            _write_keys(ssh, tenant, account, ground, keys)
+        finally:
+            os.close(ssh)
+    finally:
+        os.close(home)
+
+
+def _own_directory(parent: int, name: str, tenant: Tenant, account: Account, ground: Ground) -> int:
+    """Open a directory that is only the tenant's, making it where it is missing."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        log.debug("wiper.directory_exists")
+    fd = open_beneath(parent, name, DIRECTORY)
+    owner = os.fstat(fd).st_uid
+    if owner not in {os.geteuid(), ground.owner(tenant.uid)}:
+        os.close(fd)
+        raise Trouble(Code.ACCOUNT_FAILED, f"a directory of uid {owner} stands where the tenant's belongs")
+    _give(fd, tenant, account, ground)
+    os.fchmod(fd, 0o700)
+    os.fsync(parent)
+    return fd
+
+
+def _write_keys(ssh: int, tenant: Tenant, account: Account, ground: Ground, keys: tuple[str, ...]) -> None:
+    beside = f".authorized_keys.{secrets.token_hex(8)}"
+    for left in os.listdir(ssh):
+        if left.startswith(".authorized_keys."):  # of a run that was cut off
+            os.unlink(left, dir_fd=ssh)
+    fd = open_beneath(ssh, beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write("".join(f"{key}\n" for key in keys).encode())
+        file.flush()
+        _give(fd, tenant, account, ground)
+        os.fchmod(fd, 0o600)
+        os.fsync(fd)
+    os.rename(beside, "authorized_keys", src_dir_fd=ssh, dst_dir_fd=ssh)
+    os.fsync(ssh)
+
+
+def _give(fd: int, tenant: Tenant, account: Account, ground: Ground) -> None:
+    if not ground.simulated:
+        os.fchown(fd, tenant.uid, account.gid)

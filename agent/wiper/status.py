@@ -1,0 +1,61 @@
+"""
+What a wipe achieved: the one function that says so. Pure.
+
+It looks at the journal of all attempts, not at the last one: a finding of the first attempt does not go away because the
+second one, after its proof was destroyed, no longer sees it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from agent.wiper.plan import PROMISED
+from shared.documents import MethodResult, PlaceReport
+from shared.records import WipeMethod, WipeStatus
+
+ACCESS_PLACES = frozenset({"access", "processes"})
+"""Where anything but clean means that the tenant may still be in, or come in."""
+
+OPTIONAL_PLACES = frozenset({"engines"})
+"""Places a real machine may lack."""
+
+MAX_REASONS = 40
+
+
+def judge(
+    method: WipeMethod,
+    places: Mapping[str, PlaceReport],
+    *,
+    simulated: bool,
+    findings: Iterable[str] = (),
+    objection: str | None = None,
+) -> MethodResult:
+    """
+    Decide one method's outcome.
+
+    Args:
+        method: What was executed.
+        places: What the look after the last step found, by place.
+        simulated: Whether it was a simulated machine, which lacks most places.
+        findings: Facts of any attempt that leave doubt for ever (the tenant had root, say).
+        objection: Why the wipe had to stop before its steps could run, if it had to.
+
+    Returns:
+        `failed` where access may remain or the look could not run, `partial` where residue or an unseen place is left
+        or there is a finding, `success` only where every promised place was looked at and is clean.
+    """
+    failures, doubts = [objection] if objection else [], list(findings)
+    for name in PROMISED[method]:
+        place = places.get(name)
+        if place is None:
+            failures.append(f"{name}: not looked at")
+            continue
+        lacking = place.state == "not_applicable" and (simulated or name in OPTIONAL_PLACES)
+        if lacking or (place.state == "clean" and place.left == 0):
+            continue
+        reason = f"{name}: {place.reason or place.state}"[:300]
+        (failures if name in ACCESS_PLACES else doubts).append(reason)
+    reasons = tuple((failures + doubts)[:MAX_REASONS])
+    if failures:
+        return MethodResult(method=method, status=WipeStatus.FAILED, reasons=reasons)
+    if doubts:
+        return MethodResult(method=method, status=WipeStatus.PARTIAL, reasons=reasons)
+    return MethodResult(method=method, status=WipeStatus.SUCCESS)

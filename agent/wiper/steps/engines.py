@@ -1,0 +1,55 @@
+"""
+Container engines and accelerators: this version cannot look into them, so where there is one it says so.
+
+Nothing here is ever erased.
+"""
+
+from pathlib import Path
+
+from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Looked, Subject, Tell
+
+STORAGE = (
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/containers",
+    "/var/lib/kubelet",
+    "/var/lib/rancher",
+    "/var/lib/lxc",
+    "/var/lib/lxd",
+    "/var/lib/incus",
+    "/var/lib/machines",
+    "/var/snap/lxd",
+    "/run/containerd",
+    "/run/docker",
+)
+"""Where engines keep files whose user ids are a container's own. Source: each engine's documented data directory."""
+
+SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock")
+DEVICES = ("nvidia[0-9]*", "kfd", "davinci[0-9]*")
+
+
+class Engines:
+    """Container engines and GPUs that may hold something of the tenant's."""
+
+    name = "engines"
+
+    def __init__(self, subject: Subject) -> None:
+        self._simulated = subject.ground.simulated
+
+    def find(self) -> Found:
+        """Count nothing: nothing can be looked into."""
+        return Found(0)
+
+    def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
+        """Leave everything."""
+        return Erased(0)
+
+    def verify(self) -> Looked:
+        """Say which of them are here."""
+        if self._simulated:
+            return Looked(NOT_APPLICABLE, reason="a simulated machine has none")
+        here = [path for path in (*SOCKETS, *STORAGE) if Path(path).exists()]
+        here += sorted(str(path) for pattern in DEVICES for path in Path("/dev").glob(pattern))
+        if here:
+            return Looked(NOT_EXAMINED, reason=f"cannot look into: {', '.join(here)}"[:300])
+        return Looked(NOT_APPLICABLE, reason="no container engine and no GPU was found")

@@ -1,0 +1,98 @@
+"""What every test may use: the option that makes missing services a failure, and real servers."""
+
+import contextlib
+import glob
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-services", action="store_true", help="a service that is missing is a failure, not a skip"
+    )
+
+
+@pytest.fixture(scope="session")
+def missing(request: pytest.FixtureRequest):
+    """Call with a reason where a test needs what this machine lacks: a skip, or in CI a failure."""
+
+    def told(reason: str):
+        if request.config.getoption("--require-services"):
+            pytest.fail(f"required but missing: {reason}")
+        pytest.skip(reason)
+
+    return told
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _postgres_bin() -> Path | None:
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)
+    there = Path(found[0]).parent if found else None
+    on_path = shutil.which("initdb")
+    return there or (Path(os.path.realpath(on_path)).parent if on_path else None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(missing) -> Iterator[str]:
+    """A PostgreSQL server of the tests' own on loopback; gives its URL without a database name."""
+    binaries = _postgres_bin()
+    if binaries is None:
+        missing("no PostgreSQL server is installed (Debian: postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="rackproof-pg-"))
+    data, port = folder / "data", free_port()
+    # The server refuses to run as root.
+    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+    subprocess.run(
+        [
+            *user,
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            "rackproof",
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--no-locale",
+        ],
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
+    settings = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=60".split()
+    log = (folder / "log").open("wb")
+    server = subprocess.Popen([*user, binaries / "postgres", "-D", data, *settings], stdout=log, stderr=log, cwd="/")
+    try:
+        _await_port(port, server)
+        yield f"postgresql://rackproof@127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+        shutil.rmtree(folder)
+
+
+def _await_port(port: int, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        assert server.poll() is None, "the server ended"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server does not answer")
