@@ -9,6 +9,7 @@ from agent.gpu.child import GpuChild
 from agent.health import Sampler
 from agent.host.linux import LinuxHost
 from shared import logs
+from shared.messages import Facts
 
 
 def local_host() -> LinuxHost:
@@ -52,7 +53,7 @@ def enroll(settings: Settings, origin: str, token: str) -> identity.Pinned:
     prepare(Path(settings.state_dir))
     host = local_host()
 
-    def describe() -> tuple[str, str, enrollment.Facts]:
+    def describe() -> tuple[str, str, Facts]:
         return inventory.hardware_id(host), inventory.boot_id(host), inventory.facts(host)
 
     try:

@@ -27,7 +27,7 @@ from agent.work import Answer, Doer, Report, Worker
 from shared.codes import Trouble
 from shared.documents import BenchmarkWork, Order
 from shared.envelope import Envelope
-from shared.messages import FactsChanged, Facts, Intervals, Values
+from shared.messages import FactsChanged, Intervals, Values
 from shared.session import Machine
 
 log = structlog.get_logger()
@@ -93,7 +93,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, stop.set)
-        log.info("agent.started", hardware_id=self._pinned.hardware_id, origin=self._pinned.origin, version=self._version)
+        log.info(
+            "agent.started", hardware_id=self._pinned.hardware_id, origin=self._pinned.origin, version=self._version
+        )
         self._schedule.start(Intervals().heartbeat_s)
         async with asyncio.TaskGroup() as group:
             loops = [
@@ -104,8 +106,8 @@ class Daemon:
             ]
             await stop.wait()
             self._schedule.stop()
-            for one in loops:
-                one.cancel()
+            for task in loops:
+                task.cancel()
         self._database.close()
         log.info("agent.stopped")
 
@@ -153,7 +155,7 @@ class Daemon:
             "loop_lag_ms": round(lag_ms, 1),
             "outbox_depth": self._outbox.depth(),
             "dropped_samples": self._outbox.dropped(),
-            "policy_hash": digest(self._settings),
+            "configuration_hash": digest(self._settings),
         }
 
     def _machine(self) -> Machine:

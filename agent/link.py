@@ -70,7 +70,11 @@ class Link:
                 await talk.through(socket, limit)
         except aiohttp.WSServerHandshakeError as error:
             trouble = Trouble(Code.COLLECTOR_UNREACHABLE, f"HTTP {error.status} {error.message}"[:200])
-            return retry_after_s((error.headers or {}).get("Retry-After", "")), False, trouble
+            return (
+                retry_after_s(error.headers.get("Retry-After", "") if error.headers is not None else ""),
+                False,
+                trouble,
+            )
         except Trouble as trouble:
             return talk.asked_s, talk.joined, trouble
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

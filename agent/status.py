@@ -32,9 +32,7 @@ def write_status(path: Path, *, link: str, doing: str, waiting: int, unsettled: 
 
     Not flushed: it describes a moment. A full disk leaves the old one, whose age shows; the report itself has said so.
     """
-    status = Status(
-        pid=os.getpid(), at=datetime.now(UTC), link=link, doing=doing, waiting=waiting, unsettled=unsettled
-    )
+    status = Status(pid=os.getpid(), at=datetime.now(UTC), link=link, doing=doing, waiting=waiting, unsettled=unsettled)
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(msgspec.json.encode(status))

@@ -1,6 +1,7 @@
 """One request from the envelope to the answer: verify, lock, judge, check, journal, do, sign, journal, answer."""
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -79,17 +80,145 @@ class Desk:
             self._refuse(command.command_id, trouble)
             return
         try:
-            with held(self._state_dir / "lock", order.command_id):
-                self._with_journal(order, sha256_of(command.envelope))
-        except _RefusedError as refused:
-            self._refuse(order.command_id, refused.trouble)
-        except Trouble as trouble:
-            if trouble.code is not Code.BUSY and trouble.code is not Code.JOURNAL_UNWRITABLE:
-                raise
-            self._refuse(order.command_id, trouble)
+            with held(self._state_dir / "lock", order.command_id), closing(self._open_journal()) as journal:
+                self._decide(order, sha256_of(command.envelope), journal)
+        except _NothingTouched as nothing:
+            self._refuse(order.command_id, nothing.trouble)
 
-    def _with_journal(self, order: Order, sha256: str) -> None:
-        raise NotImplementedError
+    def _open_journal(self) -> Journal:
+        try:
+            return Journal(self._state_dir / "journal.db")
+        except Trouble as trouble:
+            raise _NothingTouched(trouble) from trouble
+
+    def _decide(self, order: Order, sha256: str, journal: Journal) -> None:
+        past = history.read(journal.entries)
+        verdict = judge(order, sha256, past, self._policy, self._now())
+        log.info("wiper.order", command_id=order.command_id, kind=kind_of(order.work), verdict=type(verdict).__name__)
+        match verdict:
+            case Answer(message=message):
+                self._say(message)
+            case Refuse(code=code, detail=detail, final=final):
+                self._refuse_for_good(order, sha256, journal if final else None, Trouble(code, detail))
+            case Proceed() | Resume():
+                self._work(order, sha256, journal, past, resuming=isinstance(verdict, Resume))
+
+    def _work(self, order: Order, sha256: str, journal: Journal, past: History, *, resuming: bool) -> None:
+        """Check the machine; the last place where an order can be refused. Then do it and sign what came of it."""
+        known = past.commands.get(order.command_id)
+        touched = known is not None and known.touched
+        try:
+            tenant = self._tenant(order, past, touched=touched)
+            objection = None
+        except Trouble as trouble:
+            if not touched:
+                self._refuse_for_good(order, sha256, journal, trouble)
+                return
+            tenant, objection = None, trouble
+        if not resuming:
+            self._take(order, sha256, journal, tenant)
+        self._say(encode(Accepted(command_id=order.command_id)))
+        outcome = self._do(order, sha256, journal, tenant, objection)
+        message = encode(Result(command_id=order.command_id, envelope=sign(outcome, self._key)))
+        journal.append(self._now(), Answered(command_id=order.command_id, sha256=sha256, message=message))
+        self._say(message)
+
+    def _tenant(self, order: Order, past: History, *, touched: bool) -> Tenant:
+        """
+        Return the record of the account that an order may touch, or make; nothing is changed yet.
+
+        Raises:
+            Trouble: why the order may not be carried out.
+        """
+        work = order.work
+        if isinstance(work, GrantWork):
+            if touched:
+                return past.tenants[work.username]
+            return grant.prepare(order, past, self._policy, self._ground, self._now())
+        assert isinstance(work, WipeWork)
+        target = work.target
+        return check_target(
+            target,
+            past.tenants.get(target.username),
+            lambda tenant: inspect(self._ground, tenant),
+            self._policy,
+            touched=target.generation in past.touched,
+        )
+
+    def _take(self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None) -> None:
+        assert tenant is not None
+        work = order.work
+        facts: list[Fact] = [
+            OrderTaken(
+                command_id=order.command_id,
+                sha256=sha256,
+                seq=order.seq,
+                kind=kind_of(work),
+                generation=work.target.generation if isinstance(work, WipeWork) else None,
+            )
+        ]
+        if isinstance(work, GrantWork):
+            facts.append(TenantRecorded(tenant=tenant))
+        try:
+            journal.append(self._now(), *facts)
+        except Trouble as trouble:
+            raise _NothingTouched(trouble) from trouble
+
+    def _do(
+        self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None, objection: Trouble | None
+    ) -> Document:
+        if isinstance(order.work, GrantWork):
+            assert tenant is not None
+            return self._grant(order, sha256, journal, tenant)
+        wipe = Wipe(order, journal, self._machine, self._policy.sha256, self._now, self._reporter(order))
+        if tenant is None:
+            assert objection is not None
+            return wipe.give_up(f"{objection.code}: {objection.detail}"[:300])
+        return wipe.run(Subject(self._ground, tenant))
+
+    def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant) -> Document:
+        try:
+            return grant.carry_out(order, sha256, tenant, journal, self._ground, self._now())
+        except Trouble as trouble:
+            if trouble.code is Code.JOURNAL_UNWRITABLE:
+                raise
+            return WorkFailure(
+                hardware_id=order.aud,
+                command_id=order.command_id,
+                order_sha256=sha256,
+                code=trouble.code,
+                detail=trouble.detail[:300],
+                failed_at=self._now(),
+            )
+
+    def _reporter(self, order: Order) -> Callable[[str, int, int], None]:
+        def report(step: str, done: int, of: int) -> None:
+            self._say(encode(Progress(command_id=order.command_id, step=step, done=done, of=of)))
+
+        return report
+
+    def _refuse_for_good(self, order: Order, sha256: str, journal: Journal | None, trouble: Trouble) -> None:
+        """Refuse, and remember it, so that the same order kept back cannot take effect later."""
+        message = _refusal(order.command_id, trouble)
+        if journal is not None:
+            try:
+                journal.append(self._now(), Answered(command_id=order.command_id, sha256=sha256, message=message))
+            except Trouble as unwritable:
+                raise _NothingTouched(unwritable) from unwritable
+        self._say(message)
 
     def _refuse(self, command_id: str, trouble: Trouble) -> None:
-        self._say(encode(Refused(command_id=command_id, code=trouble.code, detail=trouble.detail[:300])))
+        self._say(_refusal(command_id, trouble))
+
+
+class _NothingTouched(Exception):  # noqa: N818 - a way out, not an error of ours
+    """The order cannot be carried out now, and nothing was changed for it."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.trouble = trouble
+        super().__init__(str(trouble))
+
+
+def _refusal(command_id: str, trouble: Trouble) -> bytes:
+    detail = "".join(one if one.isprintable() else "?" for one in trouble.detail)
+    return encode(Refused(command_id=command_id, code=trouble.code, detail=detail[:300]))

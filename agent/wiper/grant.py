@@ -71,7 +71,9 @@ def prepare(order: Order, history: History, policy: Policy, ground: Ground, now:
     )
 
 
-def carry_out(order: Order, sha256: str, tenant: Tenant, journal: Journal, ground: Ground, now: datetime) -> GrantOutcome:
+def carry_out(
+    order: Order, sha256: str, tenant: Tenant, journal: Journal, ground: Ground, now: datetime
+) -> GrantOutcome:
     """
     Make the account, its home and its keys, or what of them is still missing.
 

@@ -82,7 +82,9 @@ def require_openat2() -> None:
     try:
         os.close(open_beneath(root, ".", os.O_PATH | os.O_DIRECTORY))
     except OSError as error:
-        raise Trouble(Code.UNSUPPORTED, f"openat2 does not work here ({error.strerror}); Linux 5.6 is needed") from error
+        raise Trouble(
+            Code.UNSUPPORTED, f"openat2 does not work here ({error.strerror}); Linux 5.6 is needed"
+        ) from error
     finally:
         os.close(root)
 
@@ -96,9 +98,7 @@ def clone_of_mount(path: str) -> int:
     Source: open_tree(2).
     """
     flags = ctypes.c_uint(OPEN_TREE_CLONE | os.O_CLOEXEC)
-    return _checked(
-        _libc.syscall(ctypes.c_long(SYS_OPEN_TREE), ctypes.c_int(-100), os.fsencode(path), flags), path
-    )
+    return _checked(_libc.syscall(ctypes.c_long(SYS_OPEN_TREE), ctypes.c_int(-100), os.fsencode(path), flags), path)
 
 
 def message_queues() -> int:

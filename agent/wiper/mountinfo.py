@@ -101,8 +101,11 @@ def of_tenant(mounts: tuple[Mount, ...], homes: Iterable[str], uid: int) -> tupl
     A bind mount has the same device as its source, so that only the root field tells it.
     """
     places = [(home, on_file_system(home, mounts)) for home in homes]
-    return tuple(mount for mount in mounts if any(_concerns(mount, home, place) for home, place in places)
-                 or _names_user(mount, uid))
+    return tuple(
+        mount
+        for mount in mounts
+        if any(_concerns(mount, home, place) for home, place in places) or _names_user(mount, uid)
+    )
 
 
 def _concerns(mount: Mount, home: str, place: tuple[str, str] | None) -> bool:

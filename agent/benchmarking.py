@@ -1,0 +1,136 @@
+"""Running benchmarks: each in a child process that has a deadline and never outlives its order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from agent import benchmarks
+from agent.benchmarks import Benchmark
+from agent.plugins import load
+from shared.codes import Code
+from shared.documents import BenchmarkName, Component
+
+Progress = Callable[[str, int, int], None]
+
+log = structlog.get_logger()
+
+
+class Line(Struct, frozen=True):
+    """One line of a child: how far it is, or what it found."""
+
+    step: str = ""
+    done: int = 0
+    of: int = 0
+    component: Component | None = None
+
+
+FIGURES = (
+    "gpu_throughput_fp16",
+    "gpu_throughput_fp32",
+    "cpu_score",
+    "disk_read_mb_s",
+    "disk_write_mb_s",
+    "network_bandwidth_gbps",
+)
+"""The figures of a Benchmark record."""
+
+
+def known() -> dict[str, Benchmark]:
+    """Return the benchmarks that exist, by name."""
+    return {one.name: one for one in load(benchmarks, "BENCHMARK", Benchmark)}
+
+
+async def run_benchmarks(
+    names: Sequence[str], *, quick: bool, directory: Path, progress: Progress
+) -> tuple[Component, ...]:
+    """
+    Run benchmarks one after another; one that cannot run says why, and the others still run.
+
+    Args:
+        names: Which.
+        quick: A short look.
+        directory: Where the disk is measured.
+        progress: Called as each one goes on.
+
+    Returns:
+        One component for each name, in that order. Cancelling kills the child within a second.
+    """
+    there = known()
+    found = []
+    for name in dict.fromkeys(names):
+        if name in there:
+            found.append(await _run(there[name], quick=quick, directory=directory, progress=progress))
+        else:
+            reason = f"this version has no {name} benchmark"
+            found.append(_without(BenchmarkName(name), f"{name}/-", Code.UNSUPPORTED, reason))
+    return tuple(found)
+
+
+def figures(components: Sequence[Component]) -> dict[str, float | None]:
+    """Return the figures of a Benchmark record; null where nothing was measured."""
+    measured = {name: value for one in components for name, value in one.figures.items()}
+    return {name: measured.get(name) for name in FIGURES}
+
+
+async def _run(benchmark: Benchmark, *, quick: bool, directory: Path, progress: Progress) -> Component:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "agent.benchmarks",
+        benchmark.name,
+        "quick" if quick else "full",
+        str(directory),
+        str(os.getpid()),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(benchmark.deadline_s):
+            component = await _listen(child, benchmark, progress)
+            code = await child.wait()
+    except TimeoutError:
+        reason = f"stopped after {benchmark.deadline_s:.0f} s"
+        return _without(benchmark.name, benchmark.method_version, Code.BENCHMARK_FAILED, reason)
+    finally:
+        await _end(child)
+    if component is None:
+        reason = f"the benchmark's process ended with {code} and no result"
+        return _without(benchmark.name, benchmark.method_version, Code.BENCHMARK_FAILED, reason)
+    return component
+
+
+async def _listen(child: asyncio.subprocess.Process, benchmark: Benchmark, progress: Progress) -> Component | None:
+    assert child.stdout is not None
+    component = None
+    async for raw in child.stdout:
+        try:
+            line = msgspec.json.decode(raw, type=Line)
+        except msgspec.MsgspecError as error:
+            # NaN, infinity and negative figures end here: JSON has no word for the first two, `Figure` none for these.
+            log.warning("benchmark.nonsense", benchmark=benchmark.name, detail=str(error)[:200])
+            continue
+        if line.component is not None:
+            component = line.component
+        else:
+            progress(f"{benchmark.name}: {line.step}", line.done, line.of)
+    return component
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Kill the child and everything it started, and wait for it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await child.wait()
+
+
+def _without(name: BenchmarkName, method_version: str, code: Code, reason: str) -> Component:
+    return Component(name=name, method_version=method_version, code=code, reason=reason[:300])

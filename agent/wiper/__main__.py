@@ -1,0 +1,132 @@
+"""`python -m agent.wiper`: one request on stdin, its answer on stdout. The only place where real things are made."""
+
+import argparse
+import os
+import platform
+import signal
+import stat
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from agent import identity, keys
+from agent.wiper import policy
+from agent.wiper.desk import Desk
+from agent.wiper.evidence import Machine
+from agent.wiper.ground import Ground, real_machine, simulated_machine
+from agent.wiper.kernel import hide_memory, require_openat2
+from shared import logs
+from shared.codec import decode
+from shared.codes import Code, Trouble
+from shared.command_line import Exit
+from shared.messages import MAX_MESSAGE_BYTES, Command
+
+log = structlog.get_logger()
+
+
+class Voice:
+    """Writes messages to stdout. Whoever asked may be gone: then the work goes on, and the journal has the answer."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._heard = True
+
+    def say(self, message: bytes) -> None:
+        """Write one message as one line."""
+        if not self._heard:
+            return
+        view = memoryview(message + b"\n")
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            self._heard = False
+            log.info("wiper.unheard", error=error.strerror)
+
+
+def main() -> None:
+    """Serve one request and exit: 0 when it was answered, 70 when something unforeseen happened."""
+    arguments = _arguments()
+    logs.configure(json=True)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)
+    try:
+        _serve(arguments)
+    except Trouble as trouble:
+        log.error("wiper.failed", code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
+        sys.exit(Exit.INTERNAL)
+    except Exception:
+        log.exception("wiper.crashed")
+        sys.exit(Exit.INTERNAL)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="agent.wiper", description="Carry out one signed order, read from stdin.")
+    parser.add_argument("--state", type=Path, required=True, help="the wiper's own directory")
+    parser.add_argument("--policy", type=Path, help="the provider's policy (TOML)")
+    parser.add_argument("--sandbox", type=Path, help="work on a simulated machine in this directory; needs no root")
+    return parser.parse_args()
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    require_openat2()
+    hide_memory()
+    ground = simulated_machine(arguments.sandbox.absolute()) if arguments.sandbox else real_machine()
+    state = arguments.state.absolute()
+    _check_state(state)
+    pinned = identity.load(state / "pinned.json")
+    key = keys.load(state / "wiper.key")
+    rules = policy.load(arguments.policy)
+    command = _request()
+    # Nothing that runs later finds a directory of ours as its own.
+    os.chdir("/")
+    Desk(state, pinned, key, rules, ground, _machine(ground), lambda: datetime.now(UTC), Voice(1).say).serve(command)
+
+
+def _request() -> Command:
+    line = sys.stdin.buffer.readline(MAX_MESSAGE_BYTES + 2)
+    message = decode(line.rstrip(b"\n"))
+    if not isinstance(message, Command):
+        raise Trouble(Code.UNKNOWN_MESSAGE, "the wiper takes commands only")
+    return message
+
+
+def _check_state(state: Path) -> None:
+    """
+    Pass if nobody but us could have written what decides whom we obey and what we did.
+
+    Raises:
+        Trouble: `state_corrupt`.
+    """
+    for path in (state, state / "pinned.json", state / "wiper.key", state / "journal.db"):
+        try:
+            facts = path.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+            raise Trouble(Code.STATE_CORRUPT, f"{path} could have been written by others", "check its owner and mode")
+
+
+def _machine(ground: Ground) -> Machine:
+    return Machine(
+        simulated=ground.simulated,
+        agent_version=version("rackproof"),
+        kernel=f"{platform.system()} {platform.release()}",
+        os=_os_name(),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(),
+    )
+
+
+def _os_name() -> str:
+    """Source: os-release(5)."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"][:300]
+    except (OSError, KeyError):
+        return "unknown"
+
+
+if __name__ == "__main__":
+    main()
