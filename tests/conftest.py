@@ -1,7 +1,6 @@
 """What every test may use: the option that makes missing services a failure, and real servers."""
 
 import contextlib
-import glob
 import os
 import shutil
 import socket
@@ -40,8 +39,8 @@ def free_port() -> int:
 
 
 def _postgres_bin() -> Path | None:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)
-    there = Path(found[0]).parent if found else None
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
+    there = found[0].parent if found else None
     on_path = shutil.which("initdb")
     return there or (Path(os.path.realpath(on_path)).parent if on_path else None)
 

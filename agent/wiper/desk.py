@@ -1,7 +1,7 @@
 """One request from the envelope to the answer: verify, lock, judge, check, journal, do, sign, journal, answer."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 
@@ -79,17 +79,14 @@ class Desk:
         except Trouble as trouble:
             self._refuse(command.command_id, trouble)
             return
-        try:
-            with held(self._state_dir / "lock", order.command_id), closing(self._open_journal()) as journal:
-                self._decide(order, sha256_of(command.envelope), journal)
-        except _NothingTouched as nothing:
-            self._refuse(order.command_id, nothing.trouble)
-
-    def _open_journal(self) -> Journal:
-        try:
-            return Journal(self._state_dir / "journal.db")
-        except Trouble as trouble:
-            raise _NothingTouched(trouble) from trouble
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self._state_dir / "lock", order.command_id))
+                journal = stack.enter_context(closing(Journal(self._state_dir / "journal.db")))
+            except Trouble as trouble:
+                self._refuse(order.command_id, trouble)
+                return
+            self._decide(order, sha256_of(command.envelope), journal)
 
     def _decide(self, order: Order, sha256: str, journal: Journal) -> None:
         past = history.read(journal.entries)
@@ -115,8 +112,8 @@ class Desk:
                 self._refuse_for_good(order, sha256, journal, trouble)
                 return
             tenant, objection = None, trouble
-        if not resuming:
-            self._take(order, sha256, journal, tenant)
+        if not resuming and not self._taken(order, sha256, journal, tenant):
+            return
         self._say(encode(Accepted(command_id=order.command_id)))
         outcome = self._do(order, sha256, journal, tenant, objection)
         message = encode(Result(command_id=order.command_id, envelope=sign(outcome, self._key)))
@@ -145,7 +142,8 @@ class Desk:
             touched=target.generation in past.touched,
         )
 
-    def _take(self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None) -> None:
+    def _taken(self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None) -> bool:
+        """Journal that the order is ours to do; without that, refuse it."""
         assert tenant is not None
         work = order.work
         facts: list[Fact] = [
@@ -162,7 +160,9 @@ class Desk:
         try:
             journal.append(self._now(), *facts)
         except Trouble as trouble:
-            raise _NothingTouched(trouble) from trouble
+            self._refuse(order.command_id, trouble)
+            return False
+        return True
 
     def _do(
         self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None, objection: Trouble | None
@@ -204,19 +204,12 @@ class Desk:
             try:
                 journal.append(self._now(), Answered(command_id=order.command_id, sha256=sha256, message=message))
             except Trouble as unwritable:
-                raise _NothingTouched(unwritable) from unwritable
+                self._refuse(order.command_id, unwritable)
+                return
         self._say(message)
 
     def _refuse(self, command_id: str, trouble: Trouble) -> None:
         self._say(_refusal(command_id, trouble))
-
-
-class _NothingTouched(Exception):  # noqa: N818 - a way out, not an error of ours
-    """The order cannot be carried out now, and nothing was changed for it."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        self.trouble = trouble
-        super().__init__(str(trouble))
 
 
 def _refusal(command_id: str, trouble: Trouble) -> bytes:

@@ -15,12 +15,10 @@ MAX_NOTES = 50
 MAX_NOTE = 300
 
 LIMITS = (
-    "Logical removal of the account's data by the operating system; no medium was cleared, purged or destroyed in the"
-    " sense of NIST SP 800-88.",
+    "Logical removal by the operating system; no medium was cleared, purged or destroyed (NIST SP 800-88).",
     "Deleted blocks may stay readable on the medium until it reuses or discards them.",
     "The account itself, its groups and its entries in system files stay: that is another method.",
-    "Files were found by the user ids of the account; files that name it only by group, access list or content, and"
-    " kernel keyrings, were not searched.",
+    "Files were found by the account's user ids; groups, access lists, contents and kernel keyrings were not searched.",
     "Security logs of the system are kept.",
 )
 SIMULATED_LIMIT = "A simulated machine in a directory: nothing of a real machine was wiped."
@@ -95,8 +93,7 @@ def evidence(
         objection: Why a resumed wipe could not go on, if it could not.
     """
     work = order.work
-    if not isinstance(work, WipeWork):
-        raise AssertionError("evidence is for wipes")
+    assert isinstance(work, WipeWork)
     places = places_of(known)
     by_name = {place.name: place for place in places}
     findings = findings_of(known)

@@ -43,8 +43,8 @@ def prepare(order: Order, history: History, policy: Policy, ground: Ground, now:
     Return the record of the account to be made; nothing is touched.
 
     Raises:
-        Trouble: `bad_account_name`, `protected_account`, `account_exists`, `unsafe_home`, `account_failed`, or `invalid`
-            for a key.
+        Trouble: `bad_account_name`, `protected_account`, `account_exists`, `unsafe_home`, `account_failed`, or for a
+            key `invalid`.
     """
     work = order.work
     assert isinstance(work, GrantWork)

@@ -19,8 +19,7 @@ VIRTUAL = frozenset(
     | {"fusectl", "devpts", "mqueue", "binfmt_misc", "selinuxfs", "smackfs", "nsfs", "rpc_pipefs", "nfsd", "resctrl"}
     | {"autofs", "squashfs", "erofs", "iso9660", "cramfs", "romfs"}
 )
-"""Types that keep no files of users: views of the kernel (queues are looked at as kernel objects), or images that cannot
-be written."""
+"""Types that keep no files of users: views of the kernel (queues are looked at as kernel objects), read-only images."""
 
 
 class Mount(Struct, frozen=True, kw_only=True):

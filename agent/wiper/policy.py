@@ -22,8 +22,8 @@ NOBODY = 65534
 ALWAYS_PROTECTED = frozenset({"root", "nobody", "rackproof"})
 
 NEVER_HOME_ROOTS = frozenset(
-    {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr"}
-    | {"/var", "/var/lib", "/var/log", "/var/spool", "/var/tmp", "/opt", "/srv", "/mnt", "/media"}
+    {"/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr"}  # noqa: S108
+    | {"/var", "/var/lib", "/var/log", "/var/spool", "/var/tmp", "/opt", "/srv", "/mnt", "/media"}  # noqa: S108
 )
 """Directories whose children are the system's; a policy that names one is an error."""
 

@@ -1,4 +1,4 @@
-"""Taking names away: only unlink and rmdir, by directory descriptor; nothing is written, truncated, given or followed."""
+"""Taking names away: only unlink and rmdir, by descriptor; nothing is written, truncated, given or followed."""
 
 import errno
 import os

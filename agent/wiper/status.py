@@ -1,8 +1,8 @@
 """
 What a wipe achieved: the one function that says so. Pure.
 
-It looks at the journal of all attempts, not at the last one: a finding of the first attempt does not go away because the
-second one, after its proof was destroyed, no longer sees it.
+It looks at the journal of all attempts, not at the last one: a finding of the first attempt does not go away because
+the second one, after its proof was destroyed, no longer sees it.
 """
 
 from collections.abc import Iterable, Mapping

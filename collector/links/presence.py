@@ -32,6 +32,7 @@ class Presence(StrEnum):
 
 
 GONE = frozenset({Presence.OFFLINE, Presence.OVERDUE})
+_WORSE = (Presence.OFFLINE, Presence.OVERDUE)
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -76,15 +77,13 @@ def assess(watch: Watch, now: datetime, started_at: datetime) -> Presence:
     """
     if watch.heard_at is None:
         return watch.presence
-    silent = now - max(watch.heard_at, started_at) if watch.presence not in GONE else now - watch.heard_at
+    gone = Presence.OVERDUE if now - watch.heard_at >= OVERDUE_AFTER else Presence.OFFLINE
     if watch.presence in GONE:
-        if silent < STALE_AFTER and watch.beats >= BEATS_TO_RETURN:
-            return Presence.ONLINE
-        return Presence.OVERDUE if silent >= OVERDUE_AFTER else watch.presence
-    if silent >= OVERDUE_AFTER:
-        return Presence.OVERDUE
+        back = now - watch.heard_at < STALE_AFTER and watch.beats >= BEATS_TO_RETURN
+        return Presence.ONLINE if back else max(gone, watch.presence, key=_WORSE.index)
+    silent = now - max(watch.heard_at, started_at)
     if silent >= OFFLINE_AFTER:
-        return Presence.OFFLINE
+        return gone
     if silent >= STALE_AFTER:
         return Presence.STALE if watch.presence is not Presence.NEVER else Presence.NEVER
     return Presence.ONLINE if watch.beats else watch.presence

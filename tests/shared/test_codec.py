@@ -40,7 +40,9 @@ ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,30}", fullmatch=True)
 sequences = st.integers(0, 2**63 - 1)
 moments = st.datetimes(datetime(1970, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 seconds = st.floats(0, 3600, allow_nan=False)
-scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts
+)
 values = st.dictionaries(names, scalars | st.dictionaries(texts, scalars, max_size=3), max_size=4)
 outcomes = st.one_of(
     st.builds(Measured, values=values, took_ms=seconds),
@@ -83,7 +85,11 @@ MESSAGES: dict[type[Any], st.SearchStrategy[Any]] = {
         signature=signatures,
     ),
     Health: st.builds(
-        Health, seq=sequences, boot_id=names, collected_at=moments, indicators=st.dictionaries(names, outcomes, max_size=4)
+        Health,
+        seq=sequences,
+        boot_id=names,
+        collected_at=moments,
+        indicators=st.dictionaries(names, outcomes, max_size=4),
     ),
     FactsChanged: st.builds(FactsChanged, facts=facts),
     Ack: st.builds(Ack, up_to_seq=sequences),

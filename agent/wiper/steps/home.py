@@ -126,7 +126,7 @@ class Home:
         os.fsync(parent)
 
     def _drain(self, directory: int, top: int, tell: Tell, notes: list[str]) -> None:
-        """Empty one directory; the top's own directories are emptied and removed, others are renamed up into the top."""
+        """Empty one directory; the top's directories are emptied and removed, others are renamed up into the top."""
         stuck: set[str] = set()
         while batch := _batch(directory, stuck):
             for name, folder in batch:

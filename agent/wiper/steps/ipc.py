@@ -104,7 +104,7 @@ class Ipc:
             raise
         try:
             count = 0
-            for name in os.listdir(directory):
+            for name in os.listdir(directory):  # noqa: PTH208 - by descriptor
                 if self._owns(os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid):
                     count += 1
                     if erase:

@@ -1,8 +1,8 @@
 """
 Processes: found by all four user ids of every thread, never by name.
 
-They are killed by a child that first *becomes* the tenant: the kernel itself then refuses it everybody else's processes,
-and one kill(-1) reaches all of the tenant's at once, faster than they can fork.
+They are killed by a child that first *becomes* the tenant: the kernel itself then refuses it everybody else's
+processes, and one kill(-1) reaches all of the tenant's at once, faster than they can fork.
 
 Source: kill(2), credentials(7); proc(5) for the fields of status.
 """
@@ -72,9 +72,9 @@ class Processes:
 def live(owns: Callable[[int], bool]) -> set[int]:
     """Return the process ids that have a living thread with one of these user ids; never our own or the first's."""
     found = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) not in {1, os.getpid()} and _is_live(int(entry), owns):
-            found.add(int(entry))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in {1, os.getpid()} and _is_live(int(entry.name), owns):
+            found.add(int(entry.name))
     return found
 
 
@@ -85,12 +85,12 @@ def _is_live(pid: int, owns: Callable[[int], bool]) -> bool:
 
 def _threads(pid: int) -> Iterator[tuple[bool, tuple[int, ...]]]:
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return
     for thread in threads:
         try:
-            raw = Path(f"/proc/{pid}/task/{thread}/status").read_bytes()
+            raw = (thread / "status").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
         # Bytes, split at newlines only: a tenant chooses the Name line and may put other line ends into it.
