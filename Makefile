@@ -20,7 +20,7 @@ $(VENV)/ready: pyproject.toml uv.lock
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	$(UV) sync --quiet --frozen --all-extras
+	@$(UV) sync --quiet --frozen --all-extras
 	@touch $@
 
 demo: env        ## run collector and agent here, with a wipe; ONCE=1 to end by itself

@@ -159,3 +159,14 @@ def add_user(file: Path | None, *, customer_id: str, email: str, organization: s
 
     tokens.add_user(read(file, **flags), customer_id, email, organization)
     click.echo(f"{customer_id} is registered", err=True)
+
+
+@commands.command()
+@click.option("--once", is_flag=True, help="End by itself and leave nothing behind.")
+def demo(*, once: bool) -> None:
+    """Run a collector and an agent here: enroll, report, benchmark, wipe; as a demonstration."""
+    import asyncio  # noqa: PLC0415
+
+    from collector.cli.demo import demo as play  # noqa: PLC0415
+
+    asyncio.run(play(once=once))

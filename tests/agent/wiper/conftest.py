@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -155,3 +156,65 @@ def tree(tmp_path: Path) -> Path:
 def wiper(tmp_path: Path, tree: Path, platform: Platform) -> Wiper:
     """A wiper of a simulated machine."""
     return Wiper(state_for(tmp_path / "state", platform), ("--sandbox", str(tree)))
+
+
+class Machine:
+    """A throw-away view of this machine, alive until it is closed; everything below happens inside it."""
+
+    def __init__(self, directory: Path, state: Path) -> None:
+        argv = [sys.executable, "-m", "agent.host.view", str(directory), "--bind", str(state)]
+        # What is not needed is hidden, so that looking at the whole machine takes less time.
+        for path in ("/root", "/usr/share", "/tmp", "/opt", "/home"):
+            argv += ["--hide", path]
+        for path in sorted({sys.prefix, sys.base_prefix, str(SOURCE)}):
+            argv += ["--show", path]
+        self._view = subprocess.Popen(
+            [*argv, "--", "sh", "-c", "echo ready; exec sleep 1000"],
+            stdout=subprocess.PIPE,
+            cwd=SOURCE,
+        )
+        assert self._view.stdout is not None
+        assert self._view.stdout.readline() == b"ready\n", "no namespaces"
+        first = Path(f"/proc/{self._view.pid}/task/{self._view.pid}/children").read_text().split()[0]
+        self.prefix = ("nsenter", "-t", first, "-m", "-p", "-i")
+
+    def run(self, *argv: str) -> str:
+        done = subprocess.run([*self.prefix, *argv], capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def python(self, code: str) -> str:
+        return self.run(sys.executable, "-c", code)
+
+    def close(self) -> None:
+        self._view.terminate()
+        self._view.wait()
+        assert self._view.stdout is not None
+        self._view.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def machine_platform() -> Platform:
+    return Platform()
+
+
+@pytest.fixture(scope="session")
+def machine_state(tmp_path_factory: pytest.TempPathFactory, machine_platform: Platform) -> Path:
+    return state_for(tmp_path_factory.mktemp("wiper") / "state", machine_platform)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory, machine_state: Path) -> Iterator[Machine]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    if subprocess.run(["unshare", "--mount", "--pid", "--ipc", "--fork", "true"], capture_output=True).returncode:
+        pytest.skip("needs mount, process and IPC namespaces")
+    machine = Machine(tmp_path_factory.mktemp("view"), machine_state)
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def root_wiper(machine: Machine, machine_state: Path) -> Wiper:
+    """A wiper of the whole machine, in the view."""
+    return Wiper(machine_state, (), machine.prefix)
