@@ -14,9 +14,8 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--require-services", action="store_true", help="a service that is missing is a failure, not a skip"
-    )
+    parser.addoption("--require-services", action="store_true", help="a missing service is a failure, not a skip")
+    parser.addoption("--kills", type=int, default=15, help="how often the kill test kills; 50 in CI")
 
 
 @pytest.fixture(scope="session")
