@@ -105,7 +105,7 @@ def read_accounts(text: str) -> tuple[Account, ...]:
         if not line.strip() or line[0] in "#+-":
             continue
         fields = line.split(":")
-        if len(fields) != 7 or not (fields[2].isascii() and fields[2].isdigit() and fields[3].isdigit()):
+        if len(fields) != 7 or not all(one.isascii() and one.isdigit() for one in fields[2:4]):
             raise Trouble(Code.ACCOUNT_MISMATCH, f"unreadable row in the password file: {line[:60]!r}")
         accounts.append(Account(fields[0], int(fields[2]), int(fields[3]), fields[5]))
     return tuple(accounts)

@@ -29,6 +29,10 @@ class Ground:
         self.simulated = simulated
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        """Let go of the root."""
+        os.close(self._fd)
+
     def open_directory(self, path: str) -> int:
         """
         Open a directory by its absolute path on this ground; mounts may be entered, links not.

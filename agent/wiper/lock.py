@@ -11,7 +11,7 @@ from shared.codes import Code, Trouble
 
 WAIT_S = 600.0
 """How long a second process waits for the first one's answer to the same command."""
-GRACE_S = 2.0
+GRACE_S = 1.0
 """How long the holder may take to write its command into the lock after it took it."""
 PAUSE_S = 0.1
 

@@ -90,6 +90,7 @@ class Peer:
         self._hello: Hello | None = None
         self._unconfirmed: int | None = None
         self._window = asyncio.Semaphore(WINDOW)
+        self._closed_with: int | None = None
         self._log = log.bind(address=address)
 
     async def serve(self, enter: Callable[["Peer"], Awaitable[None]]) -> None:
@@ -116,7 +117,7 @@ class Peer:
                 sender.cancel()
                 with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                     await sender
-            self._log.info("link.closed", code=self._socket.close_code)
+            self._log.info("link.closed", code=self._closed_with or self._socket.close_code)
 
     async def goodbye(self, reason: str) -> None:
         """Close on purpose, spreading the returns."""
@@ -127,6 +128,7 @@ class Peer:
 
     async def close(self, code: CloseCode, trouble: Trouble) -> None:
         """Close the link with a code; waits no longer than a second for the other end."""
+        self._closed_with = self._closed_with or int(code)
         if code is not CloseCode.GOING_AWAY:
             self._log.warning("link.refused", code=trouble.code, detail=trouble.detail)
         with contextlib.suppress(TimeoutError, ConnectionError):

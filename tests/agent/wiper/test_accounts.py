@@ -197,7 +197,7 @@ def test_no_uid_left_is_a_failure() -> None:
     assert caught.value.code is Code.ACCOUNT_FAILED
 
 
-@pytest.mark.parametrize("text", ["alice:x:1", "alice:x:-1:1::/:/", "a:x:0x10:1::/:/", "a:x:١:1::/:/"])
+@pytest.mark.parametrize("text", ["alice:x:1", "alice:x:-1:1::/:/", "a:x:0x10:1::/:/", "a:x:\u0661:1::/:/"])
 def test_a_password_file_that_cannot_be_read_stops_everything(text: str) -> None:
     """A row nobody understands may be anybody's."""
     with pytest.raises(Trouble):

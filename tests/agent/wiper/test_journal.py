@@ -52,7 +52,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE entry SET fact = replace(fact, 'wipe', 'kept') WHERE number = 1",
+        "UPDATE entry SET fact = CAST(replace(fact, 'wipe', 'kept') AS BLOB) WHERE number = 1",
         "UPDATE entry SET at = '2020-01-01T00:00:00+00:00' WHERE number = 1",
         "DELETE FROM entry WHERE number = 1",
         "UPDATE entry SET number = 3 WHERE number = 2",
