@@ -42,6 +42,8 @@ def commands() -> None:
 @click.option("--sandbox-dir", metavar="DIR", help="A tree that stands for the machine; for demonstrations.")
 def run(file: Path | None, **flags: Any) -> None:
     """Run the agent until it is stopped."""
+    # structlog imports rich where it can, for tracebacks that the daemon never draws: 5 MB on every machine.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python marks "not importable"
     from agent.compose import run as run_agent  # noqa: PLC0415
 
     run_agent(read(file, **flags))

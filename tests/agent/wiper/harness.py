@@ -38,6 +38,7 @@ D = TypeVar("D", bound=Document)
 HARDWARE_ID = "hw_test"
 PURGE = (WipeMethod.HOME_DIRECTORY_PURGE,)
 SOURCE = Path(__file__).parents[3]
+HIDDEN = ("/root", "/home", "/opt", "/srv", "/tmp", "/work", "/usr/share", "/usr/include", "/usr/lib/google-cloud-sdk")
 
 
 class Platform:
@@ -121,6 +122,7 @@ class Wiper:
     def refusal(self, command: Command) -> str:
         answer = self.ask(command)
         assert isinstance(answer, Refused), answer
+        print(answer.detail)
         return answer.code
 
     def outcome(self, command: Command, kind: type[D]) -> D:
@@ -170,8 +172,8 @@ class Machine:
     def __init__(self, directory: Path, state: Path) -> None:
         argv = [sys.executable, "-m", "agent.host.view", str(directory), "--bind", str(state)]
         # What is not needed is hidden, so that looking at the whole machine takes less time.
-        for path in ("/root", "/usr/share", "/tmp", "/opt", "/home"):
-            argv += ["--hide", path]
+        for path in HIDDEN:
+            argv += ["--hide", path] if Path(path).is_dir() else []
         for path in sorted({sys.prefix, sys.base_prefix, str(SOURCE)}):
             argv += ["--show", path]
         self._view = subprocess.Popen(
