@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.identifiers import new_id
 from collector.links.dispatch import State
 from collector.store import accounts, commands, records
 from collector.store.commands import CommandRow
+from collector.store.engine import Connection
 from shared.codes import Code, Trouble
 from shared.documents import Order, Target, Work, kind_of, sha256_of, sign
 from shared.records import Machine
@@ -34,7 +34,7 @@ class Orders:
 
     async def issue(
         self,
-        conn: AsyncConnection,
+        conn: Connection,
         hardware_id: str,
         work: Work,
         *,
@@ -79,7 +79,7 @@ class Orders:
         return row
 
 
-async def wipe_target(conn: AsyncConnection, hardware_id: str, username: str) -> Target:
+async def wipe_target(conn: Connection, hardware_id: str, username: str) -> Target:
     """
     Return the account that a wipe order means: the one granted last under this name and not wiped since.
 

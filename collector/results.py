@@ -5,14 +5,13 @@ from datetime import datetime
 
 import msgspec
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.evidence import EvidenceStore
 from collector.identifiers import derived_id
 from collector.links.dispatch import FROM, Outcome, State, state_after
 from collector.store import accounts, commands, links, records
 from collector.store.commands import CommandRow
-from collector.store.engine import Database
+from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
 from shared.documents import (
     BenchmarkOutcome,
@@ -105,13 +104,13 @@ class Results:
         if ended:
             log.warning("command.refused", command_id=row.command_id, hardware_id=hardware_id, code=refused.code)
 
-    async def _command(self, conn: AsyncConnection, hardware_id: str, command_id: str) -> CommandRow:
+    async def _command(self, conn: Connection, hardware_id: str, command_id: str) -> CommandRow:
         row = await commands.get(conn, command_id)
         if row is None or row.hardware_id != hardware_id:
             raise Trouble(Code.NOT_FOUND, f"no command {command_id} of {hardware_id}")
         return row
 
-    async def _record(self, conn: AsyncConnection, row: CommandRow, outcome: Outcome, kept: tuple[str, str]) -> None:
+    async def _record(self, conn: Connection, row: CommandRow, outcome: Outcome, kept: tuple[str, str]) -> None:
         match outcome:
             case BenchmarkOutcome():
                 await records.insert(conn, benchmark_of(outcome))
@@ -134,7 +133,7 @@ class Results:
             case WorkFailure() if row.kind == "wipe":
                 await self._failed_wipe(conn, row)
 
-    async def _failed_wipe(self, conn: AsyncConnection, row: CommandRow) -> None:
+    async def _failed_wipe(self, conn: Connection, row: CommandRow) -> None:
         """A wipe that ended without evidence is a failed wipe on the record, for each method that was ordered."""
         order = read(msgspec.json.decode(row.envelope, type=Envelope).payload, Order)
         if isinstance(order.work, WipeWork):

@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import select
 import signal
 import stat
 import sys
@@ -27,12 +28,26 @@ from shared.messages import MAX_MESSAGE_BYTES, Command
 log = structlog.get_logger()
 
 
-class Voice:
-    """Writes messages to stdout. Whoever asked may be gone: then the work goes on, and the journal has the answer."""
+PATIENCE_S = 30.0
+"""How long somebody who does not read may hold up the work, in all."""
 
-    def __init__(self, descriptor: int) -> None:
+
+class Voice:
+    """
+    Writes messages to stdout. Whoever asked may be gone or hang: the work goes on, and the journal has the answer.
+
+    Args:
+        descriptor: Where to; made non-blocking if it is a pipe or socket.
+        patience_s: How long to wait for a reader, once; afterwards nothing more is said.
+    """
+
+    def __init__(self, descriptor: int, patience_s: float = PATIENCE_S) -> None:
         self._descriptor = descriptor
+        self._patience_s = patience_s
         self._heard = True
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            os.set_blocking(descriptor, False)
 
     def say(self, message: bytes) -> None:
         """Write one message as one line."""
@@ -41,10 +56,19 @@ class Voice:
         view = memoryview(message + b"\n")
         try:
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[self._write(view) :]
         except OSError as error:
             self._heard = False
-            log.info("wiper.unheard", error=error.strerror)
+            log.info("wiper.unheard", error=error.strerror or str(error))
+
+    def _write(self, view: memoryview) -> int:
+        try:
+            return os.write(self._descriptor, view)
+        except BlockingIOError:
+            _, ready, _ = select.select((), (self._descriptor,), (), self._patience_s)
+            if not ready:
+                raise TimeoutError("nobody reads") from None
+            return 0
 
 
 def main() -> None:

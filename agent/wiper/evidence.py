@@ -1,6 +1,5 @@
 """What is put on record about a wipe: the merged journal of all its attempts. Pure."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
@@ -9,10 +8,10 @@ from agent.wiper.history import Known
 from agent.wiper.journal import Verified
 from agent.wiper.plan import promised
 from agent.wiper.status import judge
-from shared.documents import Order, PlaceReport, WipeEvidence, WipeWork
+from shared.documents import Attempt, Order, PlaceReport, WipeEvidence, WipeWork
 
-MAX_NOTES = 50
-MAX_NOTE = 300
+MAX_NOTES, MAX_NOTE, MAX_ATTEMPTS = 8, 120, 40
+"""Bounds that keep the document far below a message's size, however often a wipe was cut off."""
 
 LIMITS = (
     "Logical removal by the operating system; no medium was cleared, purged or destroyed (NIST SP 800-88).",
@@ -65,16 +64,12 @@ def _merged(place: PlaceReport, known: Known) -> PlaceReport:
     )
 
 
-def findings_of(known: Known) -> tuple[str, ...]:
-    """Return the findings of all attempts, each once."""
-    return tuple(dict.fromkeys(finding for _, one in known.intended for finding in one.findings))
-
-
 def evidence(
     order: Order,
     known: Known,
     machine: Machine,
     *,
+    findings: tuple[str, ...],
     policy_sha256: str,
     journal_sha256: str,
     ended_at: datetime,
@@ -87,6 +82,7 @@ def evidence(
         order: The order.
         known: What the journal has about it.
         machine: Where.
+        findings: What any wipe of this account found that leaves doubt for ever.
         policy_sha256: Digest of the policy in force.
         journal_sha256: Digest of the journal up to here.
         ended_at: Now.
@@ -96,7 +92,6 @@ def evidence(
     assert isinstance(work, WipeWork)
     places = places_of(known)
     by_name = {place.name: place for place in places}
-    findings = findings_of(known)
     return WipeEvidence(
         hardware_id=order.aud,
         command_id=order.command_id,
@@ -114,21 +109,26 @@ def evidence(
             for method in dict.fromkeys(work.methods)
         ),
         places=places,
-        attempts=known.attempts,
+        attempts=_ends(known.attempts),
         journal_sha256=journal_sha256,
         started_at=known.attempts[0].started_at,
         ended_at=ended_at,
-        limits=tuple(_limits(simulated=machine.simulated)),
+        limits=_limits(known, simulated=machine.simulated),
     )
 
 
-def _limits(*, simulated: bool) -> Iterable[str]:
-    return (SIMULATED_LIMIT, *LIMITS) if simulated else LIMITS
+def _ends(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    half = MAX_ATTEMPTS // 2
+    return attempts if len(attempts) <= MAX_ATTEMPTS else (*attempts[:half], *attempts[-half:])
+
+
+def _limits(known: Known, *, simulated: bool) -> tuple[str, ...]:
+    limits = (SIMULATED_LIMIT, *LIMITS) if simulated else LIMITS
+    omitted = len(known.attempts) - MAX_ATTEMPTS
+    return (*limits, f"{omitted} of the attempts, in the middle, are not listed.") if omitted > 0 else limits
 
 
 def unexamined(order: Order, reason: str) -> tuple[PlaceReport, ...]:
     """Return every place a wipe promised as not looked at."""
     assert isinstance(order.work, WipeWork)
-    return tuple(
-        PlaceReport(name=name, state="not_examined", reason=reason[:MAX_NOTE]) for name in promised(order.work.methods)
-    )
+    return tuple(PlaceReport(name=name, state="not_examined", reason=reason) for name in promised(order.work.methods))

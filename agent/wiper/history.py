@@ -50,6 +50,7 @@ class History(NamedTuple):
         time_floor: When the latest order was taken; the clock cannot truly stand before it.
         wipes_taken_at: When wipes were taken.
         touched: Generations of accounts on which a wipe has begun.
+        findings: What any wipe of a generation found that leaves doubt for ever, by generation.
     """
 
     commands: dict[str, Known]
@@ -59,6 +60,7 @@ class History(NamedTuple):
     time_floor: datetime | None
     wipes_taken_at: tuple[datetime, ...]
     touched: frozenset[str]
+    findings: dict[str, tuple[str, ...]]
 
 
 def read(entries: Iterable[Entry]) -> History:
@@ -83,7 +85,19 @@ def read(entries: Iterable[Entry]) -> History:
                 wipes.append(entry.at)
         commands[fact.command_id] = _after(commands.get(fact.command_id), entry)
     touched = frozenset(one.generation for one in commands.values() if one.touched and one.generation)
-    return History(commands, tenants, frozenset(uids), highest, floor, tuple(wipes), touched)
+    return History(
+        commands, tenants, frozenset(uids), highest, floor, tuple(wipes), touched, _findings(commands.values())
+    )
+
+
+def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
+    """A new order about the same account does not wash it clean of what an earlier one found."""
+    found: dict[str, tuple[str, ...]] = {}
+    for known in commands:
+        if known.generation is not None:
+            news = (finding for _, one in known.intended for finding in one.findings)
+            found[known.generation] = tuple(dict.fromkeys((*found.get(known.generation, ()), *news)))
+    return found
 
 
 def _after(known: Known | None, entry: Entry) -> Known:

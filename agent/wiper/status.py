@@ -17,7 +17,7 @@ ACCESS_PLACES = frozenset({"access", "processes"})
 OPTIONAL_PLACES = frozenset({"engines"})
 """Places a real machine may lack."""
 
-MAX_REASONS = 40
+MAX_REASONS = 16
 
 
 def judge(

@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from agent.wiper import history
-from agent.wiper.evidence import Machine, evidence, unexamined
+from agent.wiper.evidence import MAX_NOTES, Machine, evidence, unexamined
 from agent.wiper.journal import AttemptEnded, AttemptStarted, Journal, StepDone, StepIntended, Verified
 from agent.wiper.plan import Planned, obstacle, plan, promised
 from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
@@ -96,11 +96,13 @@ class Wipe:
         self._journal.append(
             self._now(), Verified(command_id=command_id, places=places), AttemptEnded(command_id=command_id)
         )
-        known = history.read(self._journal.entries).commands[command_id]
+        past = history.read(self._journal.entries)
+        known = past.commands[command_id]
         return evidence(
             self._order,
             known,
             self._machine,
+            findings=past.findings.get(known.generation or "", ()),
             policy_sha256=self._policy_sha256,
             journal_sha256=self._journal.head,
             ended_at=self._now(),
@@ -144,7 +146,7 @@ class Wipe:
             command_id=self._order.command_id,
             step=step.name,
             removed=removed,
-            notes=notes[:50],
+            notes=notes[:MAX_NOTES],
             took_ms=_ms_since(started),
         )
 

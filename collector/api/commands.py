@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.api.records import key_in, page_in, page_of
 from collector.api.routing import WRITERS, Answer, Caller, Page, Route, body_of
@@ -16,7 +15,7 @@ from collector.links.dispatch import FROM, State
 from collector.orders import LIFETIME, Orders, wipe_target
 from collector.store import audit, commands
 from collector.store.commands import CommandRow
-from collector.store.engine import Database
+from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
 from shared.documents import BenchmarkName, BenchmarkWork, GrantWork, Username, WipeWork, Work
 from shared.envelope import Envelope
@@ -189,7 +188,7 @@ class Commands:
             row = await self._known(conn, key)
         return Answer(body=view(row))
 
-    async def _work(self, conn: AsyncConnection, asked: Asked) -> Work:
+    async def _work(self, conn: Connection, asked: Asked) -> Work:
         match asked:
             case BenchmarkAsked():
                 return BenchmarkWork(components=asked.components, quick=asked.quick)
@@ -199,7 +198,7 @@ class Commands:
                 target = await wipe_target(conn, asked.hardware_id, asked.username)
                 return WipeWork(target=target, methods=asked.methods)
 
-    async def _known(self, conn: AsyncConnection, command_id: str) -> CommandRow:
+    async def _known(self, conn: Connection, command_id: str) -> CommandRow:
         row = await commands.get(conn, command_id)
         if row is None:
             raise Trouble(Code.NOT_FOUND, f"no command {command_id}")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from aiohttp import web
 from msgspec import Meta, Struct, structs
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.api.records import key_in
 from collector.api.routing import ADMINS, WRITERS, Answer, Caller, Route, body_of
@@ -14,7 +13,7 @@ from collector.keyring import Keyring
 from collector.links.gateway import Gateway
 from collector.links.watching import Watching
 from collector.store import audit, enrollment, links, records
-from collector.store.engine import Database
+from collector.store.engine import Connection, Database
 from collector.store.enrollment import EnrollmentToken
 from collector.tokens import new_token, split
 from shared.codes import Code, Trouble
@@ -179,7 +178,7 @@ class Enrollment:
         return Answer(body=machine)
 
 
-async def issue_token(conn: AsyncConnection, asked: TokenAsked, created_by: str, now: datetime) -> TokenMade:
+async def issue_token(conn: Connection, asked: TokenAsked, created_by: str, now: datetime) -> TokenMade:
     """
     Make an enrollment token in the caller's transaction.
 

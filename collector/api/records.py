@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of
 from collector.evidence import EvidenceStore
 from collector.store import audit, records
-from collector.store.engine import Database
+from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
 from shared.records import Benchmark, Booking, DataWipe, Listing, Machine, Payment, User
 
@@ -164,7 +163,7 @@ class Records:
         return handle
 
 
-async def references_agree(conn: AsyncConnection, record: Struct) -> None:
+async def references_agree(conn: Connection, record: Struct) -> None:
     """
     See that keys kept twice say the same: a booking's and a payment's machine is their listing's and booking's.
 

@@ -7,13 +7,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.api.enrollment import TokenAsked, issue_token
 from collector.compose import utc_now
 from collector.config import Settings
 from collector.store import audit, migrate, records, tokens
-from collector.store.engine import open_database
+from collector.store.engine import Connection, open_database
 from collector.store.tokens import ApiToken
 from collector.tokens import new_token
 from shared.codes import Code, Trouble
@@ -28,7 +27,7 @@ def create(settings: Settings, role: str, name: str, days: int) -> str:
     """Make an API token; return what is shown once."""
     token = new_token("rps")
 
-    async def work(conn: AsyncConnection) -> str:
+    async def work(conn: Connection) -> str:
         now = utc_now()
         row = ApiToken(
             token_id=token.token_id,
@@ -49,7 +48,7 @@ def enrollment(settings: Settings, customer_id: str, hardware_id: str | None, mi
     """Make an enrollment token; return what is shown once."""
     asked = _checked({"customer_id": customer_id, "hardware_id": hardware_id, "expires_in_s": minutes * 60}, TokenAsked)
 
-    async def work(conn: AsyncConnection) -> str:
+    async def work(conn: Connection) -> str:
         made = await issue_token(conn, asked, ACTOR, utc_now())
         await _audit(conn, "make enrollment token", made.token_id)
         return made.token
@@ -60,7 +59,7 @@ def enrollment(settings: Settings, customer_id: str, hardware_id: str | None, mi
 def lines(settings: Settings, *, as_json: bool) -> list[str]:
     """Return a line for each API token."""
 
-    async def work(conn: AsyncConnection) -> list[ApiToken]:
+    async def work(conn: Connection) -> list[ApiToken]:
         return await tokens.all_tokens(conn)
 
     shown = []
@@ -85,7 +84,7 @@ def revoke(settings: Settings, token_id: str) -> None:
         Trouble: `not_found`.
     """
 
-    async def work(conn: AsyncConnection) -> None:
+    async def work(conn: Connection) -> None:
         if not await tokens.revoke(conn, token_id, utc_now()):
             raise Trouble(Code.NOT_FOUND, f"no API token {token_id} that is still valid")
         await _audit(conn, "revoke token", token_id)
@@ -99,7 +98,7 @@ def add_user(settings: Settings, customer_id: str, email: str, organization: str
     plain = {"customer_id": customer_id, "email": email, "organization_name": organization, "signup_date": now}
     record = _checked(plain, User)
 
-    async def work(conn: AsyncConnection) -> None:
+    async def work(conn: Connection) -> None:
         await records.upsert(conn, record)
         await _audit(conn, "put User", customer_id)
 
@@ -113,11 +112,11 @@ def _checked(plain: Mapping[str, object], kind: type[T]) -> T:
         raise Trouble(Code.INVALID, str(error)) from error
 
 
-async def _audit(conn: AsyncConnection, action: str, subject: str) -> None:
+async def _audit(conn: Connection, action: str, subject: str) -> None:
     await audit.append(conn, at=utc_now(), actor=ACTOR, role="operator", address="", action=action, object=subject)
 
 
-def _write(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+def _write(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
     migrate.check(settings.database_url)
 
     async def run() -> T:

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from shared.codes import Code, Trouble
 
+Connection = AsyncConnection
+"""What statements are given to; only this package knows more of it than its name."""
+
 BUSY_S = 5.0
 """How long a write waits for another process's lock on an SQLite file."""
 CONNECT_S = 5.0

@@ -132,6 +132,8 @@ def _become_and_kill(uid: int, gid: int) -> None:
     """Runs in the child and never returns. Each line before the kill must hold, or the child ends without it."""
     try:
         hide_memory()
+        # The tenant may stop this process: it must not keep the lock or the agent's pipe open then.
+        os.closerange(0, os.sysconf("SC_OPEN_MAX"))
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)

@@ -38,7 +38,18 @@ D = TypeVar("D", bound=Document)
 HARDWARE_ID = "hw_test"
 PURGE = (WipeMethod.HOME_DIRECTORY_PURGE,)
 SOURCE = Path(__file__).parents[3]
-HIDDEN = ("/root", "/home", "/opt", "/srv", "/tmp", "/work", "/usr/share", "/usr/include", "/usr/lib/google-cloud-sdk")
+HIDDEN = (
+    "/root",
+    "/home",
+    "/opt",
+    "/srv",
+    "/tmp",
+    "/var/tmp",
+    "/work",
+    "/usr/share",
+    "/usr/include",
+    "/usr/lib/google-cloud-sdk",
+)
 
 
 class Platform:
@@ -122,7 +133,6 @@ class Wiper:
     def refusal(self, command: Command) -> str:
         answer = self.ask(command)
         assert isinstance(answer, Refused), answer
-        print(answer.detail)
         return answer.code
 
     def outcome(self, command: Command, kind: type[D]) -> D:

@@ -267,6 +267,8 @@ def test_a_setuid_file_of_root_in_the_home_leaves_doubt(
     evidence = root_wiper.wipe(machine_platform.wipe(target))
     assert status(evidence) is WipeStatus.PARTIAL
     assert "root" in evidence.methods[0].reasons[0]
+    assert {place.state for place in evidence.places} == {"clean", "not_applicable"}
+    assert status(root_wiper.wipe(machine_platform.wipe(target))) is WipeStatus.PARTIAL
 
 
 @pytest.mark.parametrize(
