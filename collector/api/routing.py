@@ -1,5 +1,6 @@
 """What a route is: the one table from which requests are served, permissions checked and the OpenAPI document made."""
 
+import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,8 +101,21 @@ async def body_of(request: web.Request, kind: type[B]) -> B:
     """
     raw = await request.read()
     try:
-        return msgspec.json.decode(raw, type=kind)
+        body = msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
         raise Trouble(Code.INVALID, str(error)[:300]) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Trouble(Code.MALFORMED, str(error)[:300]) from error
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        _refuse_unknown(msgspec.json.decode(raw), kind)
+    return body
+
+
+def _refuse_unknown(plain: dict[str, Any], kind: type[Struct]) -> None:
+    """A misspelt optional field would otherwise be dropped in silence and its default stored."""
+    known = kind.__struct_fields__
+    for name in plain:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise Trouble(Code.INVALID, f"$.{name[:60]} is not known", hint)

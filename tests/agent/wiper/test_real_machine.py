@@ -351,13 +351,13 @@ def test_a_wipe_killed_anywhere_ends_clean(
     neighbour: Callable[[], str],
     ask: Callable[[str], Target],
 ) -> None:
-    """Cut off five times, in whatever step, then asked once more: clean, one evidence, the same bytes ever after."""
+    """Cut off three times, in whatever step, then asked once more: clean, one evidence, the same bytes ever after."""
     chance = random.Random(11)
     target = ask("victor")
     machine.python(HOSTILE, str(target.uid), "/home/victor")
     before = neighbour()
     command = machine_platform.wipe(target)
-    cut = [b'"result"' not in kill_after(root_wiper, command, chance.uniform(0, 0.9)) for _ in range(5)]
+    cut = [b'"result"' not in kill_after(root_wiper, command, chance.uniform(0, 1.2)) for _ in range(3)]
     final = root_wiper.raw(command).splitlines()[-1] + b"\n"
     assert root_wiper.raw(command) == final
     evidence = root_wiper.wipe(command)
