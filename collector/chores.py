@@ -7,12 +7,14 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from collector.links.dispatch import FROM, State
-from collector.store import commands, health
+from collector.store import commands, health, idempotency
 from collector.store.engine import Database
 from shared.codes import Trouble
 
 EXPIRE_EVERY_S = 5
 TIDY_EVERY_S = 900
+ANSWERS_KEPT = timedelta(days=7)
+"""How long a repeated request gets its first answer; as long as an order lives unless its caller says otherwise."""
 
 log = structlog.get_logger()
 
@@ -47,10 +49,12 @@ class Chores:
             log.warning("command.expired", command_id=row.command_id, hardware_id=row.hardware_id, kind=row.kind)
 
     async def tidy(self) -> None:
-        """Drop health reports past their time."""
+        """Drop health reports and kept answers past their time."""
+        now = self._now()
         async with self._database.write() as conn:
-            dropped = await health.drop_before(conn, self._now() - self._health_kept)
-        log.info("health.tidied", dropped=dropped)
+            reports = await health.drop_before(conn, now - self._health_kept)
+            answers = await idempotency.forget(conn, now - ANSWERS_KEPT)
+        log.info("store.tidied", health_reports=reports, kept_answers=answers)
 
 
 async def _told(chore: Callable[[], Awaitable[None]]) -> None:

@@ -1,10 +1,15 @@
 """What both command lines have in common: exit codes, and one line for every error."""
 
+import os
 from enum import IntEnum
 
 import click
+import structlog
 
 from shared.codes import Code, Trouble
+
+TRACEBACK = "RACKPROOF_TRACEBACK"
+"""Set in the environment, it lets an unforeseen error of a short command end in a traceback."""
 
 
 class Exit(IntEnum):
@@ -63,6 +68,16 @@ class Commands(click.Group):
         except Trouble as trouble:
             explain(ctx.command_path, trouble)
             ctx.exit(exit_code(trouble.code))
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if structlog.is_configured():
+                structlog.get_logger().exception("command.crashed", command=ctx.command_path)
+            elif os.environ.get(TRACEBACK):
+                raise
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            explain(ctx.command_path, Trouble(Code.INTERNAL, words, f"{TRACEBACK}=1 shows where; please report it"))
+            ctx.exit(Exit.INTERNAL)
 
 
 def explain(program: str, trouble: Trouble) -> None:

@@ -13,14 +13,17 @@ SECTOR_BYTES = 512
 _NOT_A_DISK = re.compile(r"sr\d+|fd\d+|mtdblock\d+|mmcblk\d+boot\d+|nvme\d+c\d+n\d+")
 """Drives of removable media, flash partitions, and the hidden single paths of a multipath NVMe disk."""
 
+_VIRTUAL = re.compile(r"x?vd[a-z]+")
+"""Disks of a hypervisor, by its paravirtual drivers."""
+
 _WORST_FIRST = ("HDD", "SSD", "NVMe")
 
 
 class Disk(Struct, frozen=True, kw_only=True):
-    """A disk, or an array of them. `kind` is "NVMe", "SSD" or "HDD"."""
+    """A disk, or an array of them. `kind` is "NVMe", "SSD" or "HDD"; None where it cannot be told."""
 
     name: str
-    kind: str
+    kind: str | None
     size_bytes: int
 
 
@@ -32,14 +35,17 @@ def disk_names(host: Host) -> tuple[str, ...]:
     )
 
 
-def kind_of(name: str, rotational: str | None) -> str:
+def kind_of(name: str, rotational: str | None) -> str | None:
     """
-    Return a disk's kind; what a virtual disk says of itself is believed.
+    Return a disk's kind; None for a hypervisor's disk that only carries the kernel's default, "rotational".
 
-    Source: Linux, Documentation/ABI/stable/sysfs-block, queue/rotational: 1 for media that spin.
+    Source: Linux, Documentation/ABI/stable/sysfs-block, queue/rotational: 1 for media that spin; drivers/block/
+    virtio_blk.c and xen-blkfront.c, which do not know the medium and leave the default.
     """
     if name.startswith("nvme"):
         return "NVMe"
+    if rotational is None or (rotational == "1" and _VIRTUAL.fullmatch(name)):
+        return None
     return "HDD" if rotational == "1" else "SSD"
 
 
@@ -91,6 +97,6 @@ def _array(host: Host, name: str, members: tuple[str, ...]) -> Disk:
     kinds = {disk(host, _whole(host, member)).kind for member in members}
     return Disk(
         name=name,
-        kind=next(kind for kind in _WORST_FIRST if kind in kinds),
+        kind=None if None in kinds else next(kind for kind in _WORST_FIRST if kind in kinds),
         size_bytes=(number_or_none(host, f"/sys/block/{name}/size") or 0) * SECTOR_BYTES,
     )

@@ -17,7 +17,7 @@ class Kept(Struct, frozen=True):
     """What the next read needs: counters, and each device's kind and size, which do not change."""
 
     counters: Counters
-    devices: Mapping[str, tuple[str, int]]
+    devices: Mapping[str, tuple[str | None, int]]
 
 
 def parse_diskstats(text: str, names: frozenset[str]) -> dict[str, float]:
@@ -90,7 +90,7 @@ def _temperatures(host: Host) -> Items:
     return found
 
 
-def _devices(host: Host, known: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+def _devices(host: Host, known: Mapping[str, tuple[str | None, int]]) -> dict[str, tuple[str | None, int]]:
     """Return kind and size of every disk; only new ones are looked at."""
     found = {}
     for name in disk_names(host)[:MOST_ITEMS]:

@@ -1,5 +1,6 @@
 """Who a tenant is on this machine, by its own record, and whether an order may touch him. Pure."""
 
+import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Iterable
@@ -57,6 +58,12 @@ class Tenant(Struct, frozen=True, kw_only=True):
     key_blobs: tuple[str, ...] = ()
     subordinate: tuple[IdRange, ...] = ()
     ready: bool = False
+
+    @property
+    def quarantine(self) -> str:
+        """The home's name while it is emptied; the same for every order about this grant of the account."""
+        digest = hashlib.sha256(f"{self.name} {self.uid} {self.generation}".encode()).hexdigest()
+        return f".rackproof-wipe-{digest[:32]}"
 
     def owns(self, uid: int) -> bool:
         """Return whether a user id is the tenant's: the account's or a subordinate one."""

@@ -14,12 +14,13 @@ def remove(directory: int, name: str, *, folder: bool, ours: Callable[[int], boo
     """
     Take one name out of a directory, lifting the immutable and append-only flags that are in the way.
 
+    A file that has other names too gets its flags back: they may be somebody else's.
+
     Args:
         directory: A descriptor.
         name: An entry of it.
         folder: Whether it is an (empty) directory.
-        ours: Whether an inode of this owner is the tenant's. Another owner's file with more names than this one gets
-            its flags back; a directory of another owner keeps its flags, so the name stays.
+        ours: Whether a directory of this owner may be unlocked to take a name out of it.
 
     Raises:
         OSError: it is still there; ENOTEMPTY, EBUSY (something is mounted on it), EPERM, EROFS.
@@ -34,10 +35,10 @@ def remove(directory: int, name: str, *, folder: bool, ours: Callable[[int], boo
             raise
         if ours(os.fstat(directory).st_uid):
             unlock(directory)
-        _remove_locked(directory, name, folder=folder, ours=ours)
+        _remove_locked(directory, name, folder=folder)
 
 
-def _remove_locked(directory: int, name: str, *, folder: bool, ours: Callable[[int], bool]) -> None:
+def _remove_locked(directory: int, name: str, *, folder: bool) -> None:
     take = os.rmdir if folder else os.unlink
     fd = _open_for_flags(directory, name)
     if fd is None:
@@ -48,9 +49,7 @@ def _remove_locked(directory: int, name: str, *, folder: bool, ours: Callable[[i
         try:
             take(name, dir_fd=directory)
         finally:
-            facts = os.fstat(fd)
-            foreign = not ours(facts.st_uid) and facts.st_nlink > 0
-            if before and foreign and not folder:
+            if before and not folder and os.fstat(fd).st_nlink > 0:
                 set_inode_flags(fd, before)
     finally:
         os.close(fd)

@@ -165,8 +165,12 @@ class Commands:
                 object=row.command_id,
                 after=msgspec.to_builtins(asked),
             )
-        await self._bell.ring(row.hardware_id)
-        return Answer(body=view(row), status=202, headers={"Location": f"/v1/commands/{row.command_id}"})
+        return Answer(
+            body=view(row),
+            status=202,
+            headers={"Location": f"/v1/commands/{row.command_id}"},
+            after=lambda: self._bell.ring(row.hardware_id),
+        )
 
     async def cancel(self, request: web.Request, caller: Caller) -> Answer:
         """Take a queued command back."""

@@ -95,7 +95,7 @@ class Doorkeeper:
             key = request.headers.get("Idempotency-Key")
             if route.method == "POST" and route.roles is not None and key is not None:
                 return await self._once(request, route, caller, key)
-            return _response(await route.handler(request, caller))
+            return await _committed(await route.handler(request, caller))
 
         return handle
 
@@ -125,35 +125,35 @@ class Doorkeeper:
             raise Trouble(Code.INVALID, "an Idempotency-Key is 1 to 200 visible ASCII characters")
         raw = await request.read()
         digest = hashlib.sha256(f"{request.method} {request.path_qs}\n".encode() + raw).hexdigest()
-        async with self._database.read() as conn:
-            earlier = await idempotency.get(conn, caller.token_id, key)
-        if earlier is not None:
-            if earlier.request_sha256 != digest:
+        # One transaction: a crash keeps both the work and the answer that a repetition gets, or neither; and of two
+        # requests at once the second waits for the first one's answer.
+        async with self._database.together() as conn:
+            first = await idempotency.claim(
+                conn, actor=caller.token_id, key=key, request_sha256=digest, now=self._now()
+            )
+            if first.request_sha256 != digest:
                 raise Trouble(Code.IDEMPOTENCY_MISMATCH)
-            return web.Response(
-                body=earlier.body.encode(),
-                status=earlier.status,
-                content_type=JSON,
-                headers={"Idempotency-Replayed": "true"},
-            )
-        answer = await route.handler(request, caller)
-        response = _response(answer)
-        body = bytes(response.body).decode() if isinstance(response.body, bytes | bytearray) else ""
-        async with self._database.write() as conn:
-            await idempotency.put(
-                conn,
-                actor=caller.token_id,
-                key=key,
-                request_sha256=digest,
-                status=answer.status,
-                body=body,
-                now=self._now(),
-            )
-        return response
+            if first.status is not None:
+                return web.Response(
+                    text=first.body,
+                    status=first.status,
+                    content_type=JSON,
+                    headers={"Idempotency-Replayed": "true"},
+                )
+            answer = await route.handler(request, caller)
+            body = _bytes(answer).decode()
+            await idempotency.answer(conn, actor=caller.token_id, key=key, status=answer.status, body=body)
+        return await _committed(answer)
 
 
-def _response(answer: Answer) -> web.Response:
-    body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
-    response = web.Response(body=body, status=answer.status, headers=dict(answer.headers))
+async def _committed(answer: Answer) -> web.Response:
+    """Do what comes after the commit, and make the response."""
+    if answer.after is not None:
+        await answer.after()
+    response = web.Response(body=_bytes(answer), status=answer.status, headers=dict(answer.headers))
     response.content_type = answer.content_type
     return response
+
+
+def _bytes(answer: Answer) -> bytes:
+    return answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)

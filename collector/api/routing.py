@@ -46,12 +46,17 @@ ANYBODY = Caller(token_id="", name="anonymous", role=Role.AUDITOR)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A handler's answer: a Struct or plain values as JSON, or bytes as they are."""
+    """
+    A handler's answer: a Struct or plain values as JSON, or bytes as they are.
+
+    `after`: what is done once everything the handler wrote is committed.
+    """
 
     body: Any
     status: int = 200
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    after: Callable[[], Awaitable[None]] | None = None
 
 
 class Page(Struct, Generic[T], frozen=True, kw_only=True):
@@ -106,14 +111,14 @@ async def body_of(request: web.Request, kind: type[B]) -> B:
         raise Trouble(Code.INVALID, str(error)[:300]) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Trouble(Code.MALFORMED, str(error)[:300]) from error
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        _refuse_unknown(msgspec.json.decode(raw), kind)
+    known = getattr(kind, "__struct_fields__", None)
+    if known is not None:
+        _refuse_unknown(msgspec.json.decode(raw), known)
     return body
 
 
-def _refuse_unknown(plain: dict[str, Any], kind: type[Struct]) -> None:
+def _refuse_unknown(plain: dict[str, Any], known: tuple[str, ...]) -> None:
     """A misspelt optional field would otherwise be dropped in silence and its default stored."""
-    known = kind.__struct_fields__
     for name in plain:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import event, make_url, text
@@ -19,6 +20,9 @@ BUSY_S = 5.0
 CONNECT_S = 5.0
 POOL = 8
 """Connections of one collector process."""
+
+_together: ContextVar[AsyncConnection | None] = ContextVar("together", default=None)
+"""The transaction that writes of the running task join."""
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
@@ -52,18 +56,37 @@ class Database:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """
-        Open a transaction that is committed, and on the disk, when the block ends.
+        Open a transaction that is committed, and on the disk, when the block ends; inside `together`, join that one.
 
         Raises:
             Trouble: as `read`; `reference_missing`, `conflict` or `invalid` where the database's rules refuse a row.
                 Nothing of the transaction is kept then.
         """
+        joined = _together.get()
+        if joined is not None:
+            yield joined
+            return
         async with self._writer or contextlib.nullcontext():
             with explained():
                 async with self.engine.connect() as plain:
                     conn = await plain.execution_options(rackproof_write=True)
                     async with conn.begin():
                         yield conn
+
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Make every `write` of this task one transaction, committed when the block ends: all of it is kept or none.
+
+        Raises:
+            Trouble: as `write`.
+        """
+        async with self.write() as conn:
+            mark = _together.set(conn)
+            try:
+                yield conn
+            finally:
+                _together.reset(mark)
 
     async def ping(self) -> None:
         """Ask for an answer; raises `Trouble` when there is none."""

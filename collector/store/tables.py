@@ -304,7 +304,7 @@ idempotency = Table(
     Column("actor", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("request_sha256", String, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("body", Text, nullable=False),
+    Column("status", Integer),
+    Column("body", Text),
     Column("created_at", Utc, nullable=False, index=True),
 )

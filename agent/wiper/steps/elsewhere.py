@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.wiper.containers import STORAGE
 from agent.wiper.kernel import clone_of_mount
 from agent.wiper.mountinfo import Mount, beneath, current, to_look_at
 from agent.wiper.removal import remove
 from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
-from agent.wiper.steps.engines import STORAGE
 from agent.wiper.walk import Walked, walk
 
 TELL_EVERY_S = 0.5

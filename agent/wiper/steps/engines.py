@@ -6,23 +6,8 @@ Nothing here is ever erased.
 
 from pathlib import Path
 
+from agent.wiper.containers import STORAGE
 from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Looked, Subject, Tell
-
-STORAGE = (
-    "/var/lib/docker",
-    "/var/lib/containerd",
-    "/var/lib/containers",
-    "/var/lib/kubelet",
-    "/var/lib/rancher",
-    "/var/lib/lxc",
-    "/var/lib/lxd",
-    "/var/lib/incus",
-    "/var/lib/machines",
-    "/var/snap/lxd",
-    "/run/containerd",
-    "/run/docker",
-)
-"""Where engines keep files whose user ids are a container's own. Source: each engine's documented data directory."""
 
 SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock")
 DEVICES = ("nvidia[0-9]*", "kfd", "davinci[0-9]*")

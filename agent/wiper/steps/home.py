@@ -7,14 +7,12 @@ a stack, and no path is ever longer than two names.
 """
 
 import errno
-import hashlib
 import os
 import secrets
 import stat
 import time
 from itertools import islice
 
-from agent.wiper.accounts import Tenant
 from agent.wiper.kernel import open_beneath
 from agent.wiper.removal import remove, unlock
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
@@ -26,12 +24,6 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 COMPROMISE = "a setuid file of root lay in the home: the tenant had root, nothing here can prove the machine clean"
 
 
-def quarantine_name(tenant: Tenant) -> str:
-    """Return the home's name while it is emptied; the same for every order about this grant of the account."""
-    digest = hashlib.sha256(f"{tenant.name} {tenant.uid} {tenant.generation}".encode()).hexdigest()
-    return f".rackproof-wipe-{digest[:32]}"
-
-
 class Home:
     """The tenant's home directory, under its own name and under the quarantine's."""
 
@@ -40,7 +32,7 @@ class Home:
     def __init__(self, subject: Subject) -> None:
         self._ground = subject.ground
         self._parent, _, self._name = subject.tenant.home.rpartition("/")
-        self._quarantine = quarantine_name(subject.tenant)
+        self._quarantine = subject.tenant.quarantine
         self._owners = {subject.ground.owner(subject.tenant.uid), os.geteuid()}
         self._removed = 0
         self._expected = 0

@@ -9,7 +9,6 @@ from pathlib import Path
 from agent.wiper import mountinfo
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
-from agent.wiper.steps.home import quarantine_name
 
 
 class Mounts:
@@ -20,7 +19,7 @@ class Mounts:
     def __init__(self, subject: Subject) -> None:
         tenant, ground = subject.tenant, subject.ground
         parent = tenant.home.rpartition("/")[0]
-        self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{parent}/{quarantine_name(tenant)}"))
+        self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{parent}/{tenant.quarantine}"))
         self._uid = ground.owner(tenant.uid)
         self._simulated = ground.simulated
 

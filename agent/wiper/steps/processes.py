@@ -65,7 +65,7 @@ class Processes:
     def _kill(self, pids: set[int]) -> None:
         gid = self._tenant.gid if self._tenant.gid is not None else self._tenant.uid
         kill_all_of(self._tenant.uid, gid)
-        for pid in ():
+        for pid in pids & live(self._tenant.owns):
             _kill_one(pid, self._tenant.owns)
 
 
@@ -138,7 +138,7 @@ def _become_and_kill(uid: int, gid: int) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
         if os.getresuid() == (uid, uid, uid) and not has_capabilities() and not _may_signal_init():
-            pass
+            os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
         os._exit(0)
     except BaseException:  # noqa: BLE001 - a forked child must never go on as a second wiper

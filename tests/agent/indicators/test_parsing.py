@@ -170,7 +170,17 @@ def test_a_path_lies_on_the_longest_mount_point_above_it() -> None:
 
 def test_disk_kinds() -> None:
     """NVMe by its driver, the others by whether they spin."""
-    assert [kind_of("nvme0n1", "0"), kind_of("sda", "0"), kind_of("vda", "1")] == ["NVMe", "SSD", "HDD"]
+    assert [kind_of("nvme0n1", "0"), kind_of("sda", "0"), kind_of("sda", "1")] == ["NVMe", "SSD", "HDD"]
+
+
+def test_a_virtual_disk_s_default_is_not_its_kind() -> None:
+    """What the kernel assumes of a disk that does not tell is unknown; "not rotational" was said by somebody."""
+    assert [kind_of("vda", "1"), kind_of("xvdb", "1"), kind_of("vda", "0"), kind_of("sda", None)] == [
+        None,
+        None,
+        "SSD",
+        None,
+    ]
 
 
 def test_only_nvidia_s_display_controllers_are_gpus() -> None:

@@ -38,12 +38,12 @@ def machine_state(tmp_path_factory: pytest.TempPathFactory, machine_platform: Pl
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory, machine_state: Path) -> Iterator[Machine]:
+def machine(tmp_path_factory: pytest.TempPathFactory, machine_state: Path, missing) -> Iterator[Machine]:
     if os.geteuid() != 0:
-        pytest.skip("needs root")
+        missing("root, to see this machine through a throw-away view")
     trial = ["unshare", "--mount", "--pid", "--ipc", "--fork", "true"]
     if subprocess.run(trial, capture_output=True, check=False).returncode:
-        pytest.skip("needs mount, process and IPC namespaces")
+        missing("mount, process and IPC namespaces")
     machine = Machine(tmp_path_factory.mktemp("view"), machine_state)
     yield machine
     machine.close()

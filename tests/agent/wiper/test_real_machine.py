@@ -45,7 +45,7 @@ os.chmod('/root', 0o755)
 """
 
 HOSTILE = """
-import ctypes, fcntl, os, socket, struct, sys
+import ctypes, fcntl, os, socket, struct, sys, threading, time
 uid, home = int(sys.argv[1]), sys.argv[2]
 os.chdir(home)
 os.symlink('/home/bob/file', 'link'); os.symlink('/home/bob', 'linkdir'); os.symlink('/', 'root')
@@ -68,6 +68,16 @@ os.mkdir('deep'); os.chdir('deep')
 for _ in range(10_000):
     os.mkdir('d'); os.chdir('d')
 open('bottom', 'w').close()
+sub = next(int(line.split(':')[1]) for line in open('/etc/subuid') if line.startswith(os.path.basename(home) + ':'))
+open(f'/var/tmp/sub{uid}', 'w').close(); os.chown(f'/var/tmp/sub{uid}', sub + 5, sub + 5)
+for owner in (sub + 7, uid):  # as in a container without root; and one whose first thread has ended
+    if os.fork() == 0:
+        os.setgid(owner); os.setuid(owner)
+        for fd in range(3):
+            os.dup2(os.open('/dev/null', os.O_RDWR), fd)
+        threading.Thread(target=time.sleep, args=(300,)).start()
+        ctypes.CDLL(None).pthread_exit(None)
+print(sub)
 os.setgid(uid); os.setuid(uid); os.umask(0)
 for top in ('/tmp', '/var/tmp', '/dev/shm'):
     os.makedirs(f'{top}/{uid}/a/b'); open(f'{top}/{uid}/a/b/c', 'w').close()
@@ -117,15 +127,15 @@ if os.fork() == 0:
 
 LEFT = """
 import os, subprocess, sys
-uid = int(sys.argv[1])
-found = subprocess.run(['find', '/', '-xdev', '-uid', str(uid)], capture_output=True, text=True).stdout.split()
+uid, found = int(sys.argv[1]), []
+found += subprocess.run(['find', '/', '-xdev', '-uid', str(uid)], capture_output=True, text=True).stdout.split()
 for top in ('/dev/shm', '/run', '/dev'):
     found += subprocess.run(['find', top, '-xdev', '-uid', str(uid)], capture_output=True, text=True).stdout.split()
 for name in ('shm', 'sem', 'msg'):
     found += [line for line in open(f'/proc/sysvipc/{name}') if f' {uid} ' in line]
 for pid in filter(str.isdigit, os.listdir('/proc')):
     try:
-        if os.stat(f'/proc/{pid}').st_uid == uid:
+        if f'Uid:\\t{uid}\\t' in open(f'/proc/{pid}/status').read():
             found.append(f'process {pid}')
     except FileNotFoundError:
         pass
@@ -170,13 +180,15 @@ def test_nothing_of_a_hostile_tenant_is_left_and_nothing_of_others_is_touched(
 ) -> None:
     """Links, nodes, odd names, 10,000 levels, locked files, files elsewhere, kernel objects, restless processes."""
     target = ask("mallory")
-    machine.python(HOSTILE, str(target.uid), "/home/mallory")
+    sub = int(machine.python(HOSTILE, str(target.uid), "/home/mallory"))
+    assert "process " in machine.python(LEFT, str(sub + 7))
     machine.python(RESTLESS.format(uid=target.uid))
     before = neighbour()
     accounts = machine.python(SNAPSHOT, "/etc")
     evidence = root_wiper.wipe(machine_platform.wipe(target))
     assert status(evidence) is WipeStatus.SUCCESS, evidence
-    assert machine.python(LEFT, str(target.uid)) == ""
+    for uid in (target.uid, sub + 5, sub + 7):
+        assert machine.python(LEFT, str(uid)) == ""
     assert neighbour() == before
     assert machine.python(SNAPSHOT, "/etc") == accounts
     found = places(evidence)
@@ -185,6 +197,17 @@ def test_nothing_of_a_hostile_tenant_is_left_and_nothing_of_others_is_touched(
     assert found["ipc"].removed == 4
     assert found["elsewhere"].removed >= 15
     assert not evidence.simulated
+
+
+def test_anothers_locked_file_keeps_its_lock(
+    machine: Machine, root_wiper: Wiper, machine_platform: Platform, ask: Callable[[str], Target]
+) -> None:
+    """A second name of it in the home is taken away; the file itself stays immutable."""
+    target = ask("grace")
+    machine.run("sh", "-c", "echo x > /var/frozen; ln /var/frozen /home/grace/frozen; chattr +i /var/frozen")
+    assert status(root_wiper.wipe(machine_platform.wipe(target))) is WipeStatus.SUCCESS
+    assert "i" in machine.run("lsattr", "/var/frozen").split()[0]
+    machine.run("sh", "-c", "chattr -i /var/frozen; rm /var/frozen")
 
 
 def test_a_mount_in_the_home_stops_the_purge_and_loses_nothing(
@@ -217,9 +240,9 @@ def test_a_mount_that_appears_later_is_not_entered(
     machine: Machine, root_wiper: Wiper, neighbour: Callable[[], str], tmp_path: Path
 ) -> None:
     """The emptying itself, run where the check before it was blind: what is mounted stays as it is."""
-    machine.run(
-        "sh", "-c", "mkdir -p /home/late/a/b && echo x > /home/late/a/x && mount --bind /home/bob /home/late/a/b"
-    )
+    script = "mkdir -p /home/late/a/b /home/late/c && echo x > /home/late/a/x"
+    binds = "mount --bind /home/bob /home/late/a/b && mount --bind /home/bob /home/late/c"
+    machine.run("sh", "-c", f"{script} && {binds}")
     before = neighbour()
     machine.python(
         """
@@ -238,7 +261,7 @@ assert not Path('/home/late').exists()
 """
     )
     assert neighbour() == before
-    machine.run("sh", "-c", "umount /home/.rackproof-wipe-*/*/b 2>/dev/null || umount /home/.rackproof-wipe-*/*")
+    machine.run("sh", "-c", "umount /home/.rackproof-wipe-*/*/b /home/.rackproof-wipe-*/c")
     machine.run("sh", "-c", "rm -r /home/.rackproof-wipe-*")
 
 

@@ -1,5 +1,6 @@
 """REST over both databases: what is put is got, what is wrong is explained, and the document describes it."""
 
+import asyncio
 import json
 
 import pytest
@@ -164,6 +165,30 @@ async def test_every_answer_has_a_request_id(served):
     """A problem names the id under which the log has more."""
     _, problem = await served().get("/v1/users/usr_0")
     assert problem["request_id"].startswith("req_")
+
+
+async def test_a_key_makes_one_command_of_many_requests(served):
+    """At once or later, each gets the same answer; another request under the same key is refused."""
+    platform = served()
+    body = {"kind": "benchmark", "hardware_id": "hw_1", "components": ["disk"]}
+    key = {"Idempotency-Key": "order-7"}
+    answers = await asyncio.gather(*(platform.ask("POST", "/v1/commands", body, **key) for _ in range(5)))
+    assert {status for status, _ in answers} == {202}
+    assert all(answer == answers[0] for answer in answers)
+    assert len((await platform.get("/v1/commands"))[1]["items"]) == 1
+    status, problem = await platform.ask("POST", "/v1/commands", body | {"quick": True}, **key)
+    assert (status, problem["code"]) == (409, "idempotency_mismatch")
+
+
+async def test_a_failed_request_does_not_use_its_key_up(served):
+    """What was wrong can be put right under the same key."""
+    platform = served()
+    body = {"kind": "wipe", "hardware_id": "hw_1", "username": "nobody", "methods": ["home_directory_purge"]}
+    key = {"Idempotency-Key": "order-8"}
+    status, problem = await platform.ask("POST", "/v1/commands", body, **key)
+    assert (status, problem["code"]) == (409, "unknown_account")
+    right = {"kind": "benchmark", "hardware_id": "hw_1", "components": ["disk"]}
+    assert (await platform.ask("POST", "/v1/commands", right, **key))[0] == 202
 
 
 async def test_writes_are_in_the_audit_trail(served, database):

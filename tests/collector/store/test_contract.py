@@ -505,14 +505,29 @@ async def test_a_revoked_token_is_revoked_once(database):
 
 
 async def test_the_first_answer_under_an_idempotency_key_stays(database):
-    """A second answer under the same key is not kept."""
-    row = {"actor": "a", "key": "k", "request_sha256": "x", "now": NOW}
+    """Who comes first has no answer yet; who comes second gets the first one's, also for another request."""
     async with database.write() as conn:
-        await idempotency.put(conn, **row, status=202, body="one")
-        await idempotency.put(conn, **row, status=202, body="two")
-        found = await idempotency.get(conn, "a", "k")
-    assert found is not None
-    assert found.body == "one"
+        first = await idempotency.claim(conn, actor="a", key="k", request_sha256="x", now=NOW)
+        await idempotency.answer(conn, actor="a", key="k", status=202, body="one")
+    async with database.write() as conn:
+        second = await idempotency.claim(conn, actor="a", key="k", request_sha256="y", now=NOW)
+        other = await idempotency.claim(conn, actor="b", key="k", request_sha256="y", now=NOW)
+        assert await idempotency.forget(conn, NOW + timedelta(seconds=1)) == 2
+    assert first == idempotency.First(request_sha256="x")
+    assert second == idempotency.First(request_sha256="x", status=202, body="one")
+    assert other == idempotency.First(request_sha256="y")
+
+
+async def test_writes_together_are_kept_or_lost_together(with_machine):
+    """A nested write joins; an error after it takes it back too."""
+    with pytest.raises(ZeroDivisionError):
+        async with with_machine.together():
+            async with with_machine.write() as conn:
+                await idempotency.claim(conn, actor="a", key="k", request_sha256="x", now=NOW)
+            raise ZeroDivisionError
+    async with with_machine.write() as conn:
+        again = await idempotency.claim(conn, actor="a", key="k", request_sha256="y", now=NOW)
+    assert again.request_sha256 == "y"
 
 
 async def test_a_failed_transaction_leaves_nothing(with_machine):
