@@ -5,6 +5,8 @@ BIN     = $(VENV)/bin
 # The tool that reads uv.lock; installed into the environment itself.
 UV      = $(BIN)/uv
 ARGS   ?=
+# A few processes: most of the tests' time is waiting for programs to start. Each file's tests stay together.
+PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
@@ -27,14 +29,14 @@ demo: env        ## run collector and agent here, with a wipe; ONCE=1 to end by 
 	@$(BIN)/rackproof demo $(if $(ONCE),--once,)
 
 test: env        ## run the tests
-	$(BIN)/pytest -q $(ARGS)
+	$(PYTEST)
 
 check: env       ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q $(ARGS)
+	$(PYTEST)
 
 format: env      ## format the code
 	$(BIN)/ruff format .

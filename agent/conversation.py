@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import aiohttp
 import structlog
@@ -32,8 +33,9 @@ JOIN_S = 20.0
 """For challenge, hello and welcome; a collector under a storm of reconnects answers in under 5 s."""
 WINDOW = 64
 """Reports on their way without an acknowledgement; more would only fill the collector's buffers."""
-REPEAT_S = 30.0
-"""An answer without receipt is sent again after this; the collector treats repeats as one."""
+REPEAT_S, REPEAT_MOST_S = 30.0, 3600.0
+"""An answer without receipt is sent again after this, then after twice as long each time, at most an hour; the
+collector treats repeats as one."""
 
 log = structlog.get_logger()
 
@@ -77,6 +79,13 @@ class Mail:
         self.news.set()
 
 
+class _Repeat(NamedTuple):
+    """When an answer is sent again (the loop's clock), and how long to wait after that."""
+
+    due_s: float
+    pause_s: float
+
+
 class Conversation:
     """
     What is said over one open socket, from the challenge to the close.
@@ -96,7 +105,7 @@ class Conversation:
         self._on_joined = on_joined
         self._sent_seq = 0
         self._acked_seq = 0
-        self._answers_sent: dict[str, float] = {}
+        self._answers: dict[str, _Repeat] = {}
 
     async def through(self, socket: aiohttp.ClientWebSocketResponse, limit: asyncio.Timeout) -> None:
         """Greet, then send and receive until the connection ends."""
@@ -146,7 +155,7 @@ class Conversation:
                 self._mail.notify()
             case Deliver(Receipt(command_id=command_id)):
                 self._ends.journal.settle(command_id)
-                self._answers_sent.pop(command_id, None)
+                self._answers.pop(command_id, None)
                 log.info("command.settled", command_id=command_id)
             case Deliver(Command() as command):
                 self._ends.on_command(command)
@@ -193,8 +202,10 @@ class Conversation:
     async def _send_answers(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         now = asyncio.get_running_loop().time()
         for entry in self._ends.journal.unsettled():
-            if entry.answer is not None and self._answers_sent.get(entry.command_id, 0.0) <= now - REPEAT_S:
-                self._answers_sent[entry.command_id] = now
+            repeat = self._answers.get(entry.command_id, _Repeat(now, REPEAT_S))
+            if entry.answer is not None and repeat.due_s <= now:
+                later = _Repeat(now + repeat.pause_s, min(2 * repeat.pause_s, REPEAT_MOST_S))
+                self._answers[entry.command_id] = later
                 await self._write(socket, entry.answer)
 
     async def _send_reports(self, socket: aiohttp.ClientWebSocketResponse) -> None:

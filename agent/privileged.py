@@ -86,9 +86,15 @@ class Wiper:
         return answer
 
     async def _listen(self, lines: asyncio.StreamReader, report: Report) -> Answer | None:
+        """Read to the end, whatever comes: a line that is no message is logged and left out."""
         answer: Answer | None = None
-        async for line in lines:
-            message = decode(line)
+        while not lines.at_eof():
+            try:
+                line = await lines.readline()
+                message = decode(line) if line else None
+            except (Trouble, ValueError) as error:
+                log.warning("wiper.not_understood", detail=str(error)[:200])
+                continue
             if isinstance(message, Progress):
                 report(message.step, message.done, message.of)
             elif isinstance(message, Result | Refused):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from collector.store.engine import AWAY
 from collector.store.health import Report
 from shared.codes import Trouble
 
@@ -20,7 +21,8 @@ class ReportWriter:
     Commits reports in groups.
 
     While the database is away nothing is acknowledged and nothing is dropped: each link may have only a window of
-    reports here, so memory stays bounded and the agents keep the rest.
+    reports here, so memory stays bounded and the agents keep the rest. A report that the database refuses is dropped
+    alone: it must not hold up everybody else's.
 
     Args:
         commit: Stores a batch in one transaction, or raises `Trouble`.
@@ -34,6 +36,7 @@ class ReportWriter:
         self._more = asyncio.Event()
         self.committed = 0
         self.failures = 0
+        self.refused = 0
 
     @property
     def depth(self) -> int:
@@ -58,13 +61,40 @@ class ReportWriter:
         while self._waiting:
             batch = self._waiting[:LARGEST_BATCH]
             try:
-                await self._commit([report for report, _ in batch])
+                await self._keep(batch)
             except Trouble as trouble:
                 self.failures += 1
                 log.error("health.not_committed", code=trouble.code, detail=trouble.detail, waiting=self.depth)
                 await asyncio.sleep(RETRY_S)
                 continue
             del self._waiting[: len(batch)]
-            self.committed += len(batch)
             for report, committed in batch:
                 committed(report)
+
+    async def _keep(self, batch: Sequence[tuple[Report, Callable[[Report], None]]]) -> None:
+        """
+        Commit a batch, in halves where the database refuses something in it.
+
+        Raises:
+            Trouble: the database is away; a part may have been committed, and may be given again.
+        """
+        try:
+            await self._commit([report for report, _ in batch])
+            self.committed += len(batch)
+        except Trouble as trouble:
+            if trouble.code in AWAY:
+                raise
+            if len(batch) == 1:
+                report = batch[0][0]
+                self.refused += 1
+                log.error(
+                    "health.refused",
+                    hardware_id=report.hardware_id,
+                    seq=report.seq,
+                    code=trouble.code,
+                    detail=trouble.detail,
+                )
+                return
+            middle = len(batch) // 2
+            await self._keep(batch[:middle])
+            await self._keep(batch[middle:])

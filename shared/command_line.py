@@ -4,7 +4,6 @@ import os
 from enum import IntEnum
 
 import click
-import structlog
 
 from shared.codes import Code, Trouble
 
@@ -71,6 +70,9 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            # Only here: it draws in a library of tables, 5 MB that the daemon does without.
+            import structlog  # noqa: PLC0415
+
             if structlog.is_configured():
                 structlog.get_logger().exception("command.crashed", command=ctx.command_path)
             elif os.environ.get(TRACEBACK):

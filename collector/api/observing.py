@@ -47,6 +47,9 @@ class Figures(Collector):
             GaugeMetricFamily("rackproof_reports_waiting", "Reports waiting for their commit.", self._writer.depth),
             CounterMetricFamily("rackproof_reports_committed", "Reports committed.", self._writer.committed),
             CounterMetricFamily("rackproof_commit_failures", "Commits of reports that failed.", self._writer.failures),
+            CounterMetricFamily(
+                "rackproof_health_reports_refused", "Reports the database refused, dropped.", self._writer.refused
+            ),
         ]
 
 

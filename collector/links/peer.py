@@ -18,7 +18,7 @@ from collector.links.watching import Watching
 from collector.reports import ReportWriter
 from collector.results import Results
 from collector.store import commands, links
-from collector.store.engine import Database
+from collector.store.engine import AWAY, Database
 from collector.store.health import Report
 from shared.codec import decode, encode
 from shared.codes import Code, Trouble
@@ -52,7 +52,6 @@ CLOSE_S = 1.0
 """How long a peer may take to answer a close; a dead path must not hold up a stop."""
 
 _CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
-_AWAY = frozenset({Code.STORE_UNAVAILABLE, Code.DATABASE_LOCKED, Code.DATABASE_UNREACHABLE})
 
 log = structlog.get_logger()
 
@@ -161,7 +160,7 @@ class Peer:
         try:
             offered = await self._admit(hello)
         except Trouble as trouble:
-            if trouble.code in _AWAY:
+            if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._hello, self._unconfirmed = hello.hardware_id, hello, offered

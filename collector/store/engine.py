@@ -24,6 +24,9 @@ POOL = 8
 _together: ContextVar[AsyncConnection | None] = ContextVar("together", default=None)
 """The transaction that writes of the running task join."""
 
+AWAY = frozenset({Code.STORE_UNAVAILABLE, Code.DATABASE_LOCKED, Code.DATABASE_UNREACHABLE})
+"""Codes of trouble that passes: what was asked may be asked again."""
+
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
@@ -169,6 +172,9 @@ def trouble_of(error: SQLAlchemyError) -> Trouble:
     if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
         return Trouble(Code.INVALID, str(error.orig)[:200])
     words = " ".join(str(getattr(error, "orig", error)).split())[:200]
+    # A value PostgreSQL cannot hold. Source: PostgreSQL, Appendix A, class 22, data exception.
+    if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith("22"):
+        return Trouble(Code.INVALID, words)
     if "locked" in words or "busy" in words:
         return Trouble(Code.DATABASE_LOCKED, words)
     if isinstance(error, DBAPIError) and error.connection_invalidated:

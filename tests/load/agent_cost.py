@@ -3,14 +3,16 @@ What the agent costs a machine that has other work, beside its peers, in one run
 
     python tests/load/agent_cost.py [--seconds 300]
 
-Measures, on whatever machine it runs: how long programs take to start; and after `--seconds` of idling the proportional
-set size (PSS, memory shared with others counted in parts) and the CPU time spent, of
+Measures, on whatever machine it runs: how long programs take to start; and after `--seconds` of idling the resident set
+size (RSS), the proportional one (PSS: memory shared with others counted in parts) and the CPU time spent, of
 
 - rackproof-agent: connected to a collector on loopback, one report in 15 s;
 - glances: its own monitoring loop without a display (`--quiet`, every 15 s), from the `bench` dependency group;
 - prometheus-node-exporter: Debian's, scraped every 15 s.
 
-A peer that is not installed has a row that says so. Exit 1 when a goal is missed.
+The agent's start is the import of everything its daemon is made of, and `python -X importtime` names the slowest parts
+of it; a peer's start is only `--version`, less than its whole start. What glances spends grows with the number of
+processes, so that is printed too. A peer that is not installed has a row that says so. Exit 1 when a goal is missed.
 """
 
 import argparse
@@ -35,6 +37,9 @@ EVERY_S = 15.0
 PSS_MB, CPU_S_A_MINUTE, START_S = 45.0, 0.05, 0.5
 """Goals: about what node_exporter costs, a fifth of what the peers in Python cost."""
 STARTS = 7
+DAEMON = "import sys; sys.modules['rich'] = None; import agent.compose, agent.daemon"
+"""All that the daemon imports, and what it refuses to."""
+SLOWEST = 6
 
 
 class Row:
@@ -43,17 +48,18 @@ class Row:
     def __init__(self, name: str) -> None:
         self.name = name
         self.start_s: float | None = None
+        self.rss_mb: float | None = None
         self.pss_mb: float | None = None
         self.cpu_s_a_minute: float | None = None
         self.remark = ""
 
 
-def pss_mb(pid: int) -> float:
-    """Return a process's proportional set size in MB (10^6). Source: proc(5), smaps_rollup."""
+def memory_mb(pid: int, kind: str) -> float:
+    """Return a process's resident ("Rss") or proportional ("Pss") set size in MB (10^6). Source: proc(5), smaps_rollup."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise AssertionError("no Pss line")
+    raise AssertionError(f"no {kind} line")
 
 
 def cpu_s(pid: int) -> float:
@@ -72,6 +78,19 @@ def median_start_s(argv: list[str]) -> float:
     return statistics.median(took)
 
 
+def slowest_imports() -> str:
+    """Return which packages the agent's start goes into, in ms, with all that they import first."""
+    argv = [sys.executable, "-X", "importtime", "-c", DAEMON]
+    found = subprocess.run(argv, check=True, capture_output=True, text=True, env=environment()).stderr
+    took: dict[str, int] = {}
+    for line in found.splitlines()[1:]:
+        _, cumulative, name = line.removeprefix("import time:").split("|")
+        if "." not in name.strip():
+            took[name.strip()] = int(cumulative)
+    most = sorted(took.items(), key=lambda one: -one[1])[:SLOWEST]
+    return ", ".join(f"{name} {microseconds / 1000:.0f}" for name, microseconds in most)
+
+
 def settle(rows: dict[int, Row], seconds: float) -> None:
     """Let programs idle; the first ten seconds are start-up and do not count."""
     time.sleep(10)
@@ -80,15 +99,13 @@ def settle(rows: dict[int, Row], seconds: float) -> None:
     for pid, row in rows.items():
         spent, at = before[pid]
         row.cpu_s_a_minute = (cpu_s(pid) - spent) / (time.perf_counter() - at) * 60
-        row.pss_mb = pss_mb(pid)
+        row.rss_mb, row.pss_mb = memory_mb(pid, "Rss"), memory_mb(pid, "Pss")
 
 
 def agent_row(folder: Path) -> tuple[Row, Agent, Collector]:
     """Start an agent; its start is the import of all the daemon is made of, as a new process."""
     row = Row("rackproof-agent")
-    row.start_s = median_start_s(
-        [sys.executable, "-c", "import sys; sys.modules['rich'] = None; import agent.compose, agent.daemon"]
-    )
+    row.start_s = median_start_s([sys.executable, "-c", DAEMON])
     collector = Collector(folder)
     # The heartbeat that machines have, not the tests' quick one.
     collector.config.write_text(collector.config.read_text().replace("heartbeat_s = 1.0", f"heartbeat_s = {EVERY_S}"))
@@ -134,7 +151,7 @@ def exporter_row(stop: threading.Event) -> tuple[Row, subprocess.Popen[bytes] | 
 
 def table(rows: list[Row]) -> str:
     """Return the figures, with each peer's cost as a multiple of the agent's."""
-    lines = [f"{'':18}{'start s':>10}{'PSS MB':>10}{'CPU s/min':>12}{'PSS x':>8}{'CPU x':>8}"]
+    lines = [f"{'':18}{'start s':>10}{'RSS MB':>10}{'PSS MB':>10}{'CPU s/min':>12}{'PSS x':>8}{'CPU x':>8}"]
     own = rows[0]
     for row in rows:
         if row.remark:
@@ -142,7 +159,7 @@ def table(rows: list[Row]) -> str:
             continue
         pss, cpu = row.pss_mb or 0.0, row.cpu_s_a_minute or 0.0
         ratios = f"{pss / (own.pss_mb or 1):8.2f}{cpu / (own.cpu_s_a_minute or 1):8.2f}"
-        lines.append(f"{row.name:18}{row.start_s or 0:10.2f}{pss:10.1f}{cpu:12.3f}{ratios}")
+        lines.append(f"{row.name:18}{row.start_s or 0:10.2f}{row.rss_mb or 0:10.1f}{pss:10.1f}{cpu:12.3f}{ratios}")
     return "\n".join(lines)
 
 
@@ -177,8 +194,13 @@ def main() -> int:
         finally:
             for one in cleanup:
                 one()
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, idle for {seconds:.0f} s")
+    processes = sum(1 for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    print(
+        f"{platform.platform()}, {os.cpu_count()} CPUs, {processes} processes, Python {platform.python_version()},"
+        f" idle for {seconds:.0f} s"
+    )
     print(table(rows))
+    print(f"slowest imports of the agent, ms: {slowest_imports()}")
     failures = missed(own)
     print("every goal is met" if not failures else "missed: " + "; ".join(failures))
     return 1 if failures else 0
