@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shared.codes import Code, Trouble
-from shared.settings import settle
+from shared.settings import settle, text_of
 
 DEFAULT_FILE = Path("/etc/rackproof/agent.toml")
 PREFIX = "RACKPROOF_AGENT_"
@@ -85,14 +85,7 @@ def read_settings(file: Path | None, environment: Mapping[str, str], flags: Mapp
         Trouble: `bad_configuration`.
     """
     path = file or DEFAULT_FILE
-    try:
-        text = path.read_text()
-    except FileNotFoundError as error:
-        if file is not None:
-            raise Trouble(Code.BAD_CONFIGURATION, f"{path} does not exist") from error
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(Code.BAD_CONFIGURATION, f"{path}: {error}") from error
+    text = text_of(path.read_text, path, named=file is not None)
     return settle(Settings, file_text=text, environment=environment, prefix=PREFIX, flags=flags)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from shared.codes import Code, Trouble
-from shared.settings import settle
+from shared.settings import settle, text_of
 
 DEFAULT_FILE = Path("/etc/rackproof/collector.toml")
 PREFIX = "RACKPROOF_"
@@ -75,14 +75,7 @@ def read_settings(file: Path | None, environment: Mapping[str, str], flags: Mapp
         Trouble: `bad_configuration`.
     """
     path = file or DEFAULT_FILE
-    try:
-        text = path.read_text()
-    except FileNotFoundError as error:
-        if file is not None:
-            raise Trouble(Code.BAD_CONFIGURATION, f"{path} does not exist") from error
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(Code.BAD_CONFIGURATION, f"{path}: {error}") from error
+    text = text_of(path.read_text, path, named=file is not None)
     # The agent's variables share the first half of their prefix.
     ours = {name: text for name, text in environment.items() if not name.startswith(f"{PREFIX}AGENT_")}
     settings = settle(Settings, file_text=text, environment=ours, prefix=PREFIX, flags=flags)

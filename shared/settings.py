@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +10,28 @@ import msgspec
 from shared.codes import Code, Trouble
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+
+def text_of(read: Callable[[], str], path: object, *, named: bool) -> str:
+    """
+    Return a settings file's text, empty where there is none.
+
+    Args:
+        read: Reads it.
+        path: What it is called, for the error.
+        named: Whether the user named it: then it must exist.
+
+    Raises:
+        Trouble: `bad_configuration`.
+    """
+    try:
+        return read()
+    except FileNotFoundError as error:
+        if named:
+            raise Trouble(Code.BAD_CONFIGURATION, f"{path} does not exist") from error
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Trouble(Code.BAD_CONFIGURATION, f"{path}: {error}") from error
 
 
 def settle(

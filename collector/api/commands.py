@@ -8,12 +8,13 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from collector.api.auditing import note
 from collector.api.records import key_in, page_in, page_of
 from collector.api.routing import WRITERS, Answer, Caller, Page, Route, body_of
 from collector.bus.local import Bell
 from collector.links.dispatch import FROM, State
 from collector.orders import LIFETIME, Orders, wipe_target
-from collector.store import audit, commands
+from collector.store import commands
 from collector.store.commands import CommandRow
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
@@ -155,16 +156,7 @@ class Commands:
                 booking_id=None if isinstance(asked, BenchmarkAsked) else asked.booking_id,
                 lifetime=timedelta(seconds=asked.expires_in_s),
             )
-            await audit.append(
-                conn,
-                at=self._now(),
-                actor=caller.token_id,
-                role=caller.role,
-                address=request.remote or "",
-                action=f"order {row.kind}",
-                object=row.command_id,
-                after=msgspec.to_builtins(asked),
-            )
+            await note(conn, caller, self._now(), f"order {row.kind}", row.command_id, after=msgspec.to_builtins(asked))
         return Answer(
             body=view(row),
             status=202,
@@ -180,15 +172,7 @@ class Commands:
             allowed = FROM[State.CANCELED]
             if not await commands.advance(conn, key, State.CANCELED, now=self._now(), allowed_from=allowed):
                 raise Trouble(Code.CONFLICT, f"the command is {row.state}: its machine may have it")
-            await audit.append(
-                conn,
-                at=self._now(),
-                actor=caller.token_id,
-                role=caller.role,
-                address=request.remote or "",
-                action="cancel",
-                object=key,
-            )
+            await note(conn, caller, self._now(), "cancel", key)
             row = await self._known(conn, key)
         return Answer(body=view(row))
 

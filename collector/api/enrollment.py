@@ -7,6 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct, structs
 
+from collector.api.auditing import note
 from collector.api.records import key_in
 from collector.api.routing import ADMINS, WRITERS, Answer, Caller, Route, body_of
 from collector.keyring import Keyring
@@ -85,6 +86,7 @@ class Enrollment:
                 body=TokenAsked,
                 answers=TokenMade,
                 success=201,
+                secret=True,
                 summary="Make a token with which one machine of a customer can enroll, once.",
             ),
             Route(
@@ -111,15 +113,7 @@ class Enrollment:
         asked = await body_of(request, TokenAsked)
         async with self._database.write() as conn:
             made = await issue_token(conn, asked, caller.token_id, self._now())
-            await audit.append(
-                conn,
-                at=self._now(),
-                actor=caller.token_id,
-                role=caller.role,
-                address=request.remote or "",
-                action="make enrollment token",
-                object=made.token_id,
-            )
+            await note(conn, caller, self._now(), "make enrollment token", made.token_id)
         return Answer(body=made, status=201)
 
     async def enroll(self, request: web.Request, _caller: Caller) -> Answer:
@@ -165,15 +159,7 @@ class Enrollment:
             if machine is None:
                 raise Trouble(Code.NOT_FOUND, f"no machine {key}")
             await links.revoke_keys(conn, key, self._now())
-            await audit.append(
-                conn,
-                at=self._now(),
-                actor=caller.token_id,
-                role=caller.role,
-                address=request.remote or "",
-                action="revoke",
-                object=key,
-            )
+            await note(conn, caller, self._now(), "revoke", key)
         await self._gateway.revoke(key)
         return Answer(body=machine)
 

@@ -117,10 +117,12 @@ class Doorkeeper:
         if found.last_used_at is None or now - found.last_used_at > TOUCH_EVERY:
             async with self._database.write() as conn:
                 await tokens.touch(conn, token_id, now)
-        return Caller(token_id=found.token_id, name=found.name, role=Role(found.role))
+        return Caller(token_id=found.token_id, name=found.name, role=Role(found.role), address=request.remote or "")
 
     async def _once(self, request: web.Request, route: Route, caller: Caller, key: str) -> web.Response:
         """Answer a repeated POST with the first one's answer."""
+        if route.secret:
+            raise Trouble(Code.INVALID, "this answer holds a secret, so it is not kept: leave Idempotency-Key out")
         if not _KEY.match(key):
             raise Trouble(Code.INVALID, "an Idempotency-Key is 1 to 200 visible ASCII characters")
         raw = await request.read()

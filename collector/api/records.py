@@ -11,9 +11,10 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from collector.api.auditing import note
 from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of
 from collector.evidence import EvidenceStore
-from collector.store import audit, records
+from collector.store import records
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
 from shared.records import Benchmark, Booking, DataWipe, Listing, Machine, Payment, User
@@ -147,14 +148,12 @@ class Records:
                 before = await records.get(conn, kind, key)
                 await references_agree(conn, record)
                 created = await records.upsert(conn, record)
-                await audit.append(
+                await note(
                     conn,
-                    at=self._now(),
-                    actor=caller.token_id,
-                    role=caller.role,
-                    address=request.remote or "",
-                    action=f"put {kind.__name__}",
-                    object=key,
+                    caller,
+                    self._now(),
+                    f"put {kind.__name__}",
+                    key,
                     before=msgspec.to_builtins(before, str_keys=True),
                     after=msgspec.to_builtins(record, str_keys=True),
                 )

@@ -33,11 +33,12 @@ ADMINS = frozenset({Role.ADMIN})
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who asks: the token's id and name, and its role."""
+    """Who asks: the token's id and name, its role, and the address it is used from."""
 
     token_id: str
     name: str
     role: Role
+    address: str = ""
 
 
 ANYBODY = Caller(token_id="", name="anonymous", role=Role.AUDITOR)
@@ -84,6 +85,7 @@ class Route:
         answers: The type of the answer's body.
         query: Names and meanings of query parameters.
         success: The status of success.
+        secret: Whether the answer holds a secret; then it is never kept for a repeated request.
     """
 
     method: str
@@ -95,6 +97,7 @@ class Route:
     answers: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     success: int = 200
+    secret: bool = False
 
 
 async def body_of(request: web.Request, kind: type[B]) -> B:

@@ -42,8 +42,8 @@ def snapshot(top: Path) -> dict[str, tuple[Any, ...]]:
 @pytest.fixture
 def tenant(wiper: Wiper, platform: Platform, tree: Path) -> Target:
     target = wiper.grant(platform.grant("alice", KEY))
-    (tree / "home/alice/work").mkdir()
-    (tree / "home/alice/work/data").write_text("secret")
+    (tree / "home/alice/papers").mkdir()
+    (tree / "home/alice/papers/data").write_text("secret")
     return target
 
 

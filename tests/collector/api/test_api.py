@@ -180,6 +180,14 @@ async def test_a_key_makes_one_command_of_many_requests(served):
     assert (status, problem["code"]) == (409, "idempotency_mismatch")
 
 
+async def test_an_answer_with_a_secret_is_not_kept(served):
+    """The store knows digests of tokens only: a kept answer would hold one in the clear."""
+    body, key = {"customer_id": "usr_1"}, {"Idempotency-Key": "token-1"}
+    status, problem = await served().ask("POST", "/v1/enrollment_tokens", body, **key)
+    assert (status, problem["code"]) == (400, "invalid")
+    assert (await served().ask("POST", "/v1/enrollment_tokens", body))[0] == 201
+
+
 async def test_a_failed_request_does_not_use_its_key_up(served):
     """What was wrong can be put right under the same key."""
     platform = served()
