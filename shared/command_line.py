@@ -11,6 +11,10 @@ TRACEBACK = "RACKPROOF_TRACEBACK"
 """Set in the environment, it lets an unforeseen error of a short command end in a traceback."""
 
 
+OURS = frozenset({"agent", "collector", "shared"})
+"""Packages that are never missing in a whole installation."""
+
+
 class Exit(IntEnum):
     """Exit codes. Source: sysexits.h for 69 and above."""
 
@@ -43,6 +47,7 @@ _EXITS = {
     Code.TOKEN_FOREIGN: Exit.NO_PERMISSION,
     Code.REVOKED: Exit.NO_PERMISSION,
     Code.BAD_CONFIGURATION: Exit.CONFIGURATION,
+    Code.NOT_INSTALLED: Exit.CONFIGURATION,
     Code.NOT_ENROLLED: Exit.CONFIGURATION,
     Code.STATE_CORRUPT: Exit.CONFIGURATION,
     Code.DATABASE_MISSING: Exit.CONFIGURATION,
@@ -67,6 +72,14 @@ class Commands(click.Group):
         except Trouble as trouble:
             explain(ctx.command_path, trouble)
             ctx.exit(exit_code(trouble.code))
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in OURS:
+                raise
+            missing = Trouble(
+                Code.NOT_INSTALLED, f"{error.name} is missing", "for the collector: pip install 'rackproof[collector]'"
+            )
+            explain(ctx.command_path, missing)
+            ctx.exit(exit_code(missing.code))
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

@@ -93,7 +93,10 @@ class Doorkeeper:
             if route.roles is not None and caller.role not in route.roles:
                 raise Trouble(Code.FORBIDDEN, f"the role {caller.role} may not {route.method} {route.path}")
             key = request.headers.get("Idempotency-Key")
-            if route.method == "POST" and route.roles is not None and key is not None:
+            if key is not None and route.secret:
+                words = "this answer holds a secret, so it is not kept: leave Idempotency-Key out"
+                raise Trouble(Code.INVALID, words)
+            if key is not None and route.keyed:
                 return await self._once(request, route, caller, key)
             return await _committed(await route.handler(request, caller))
 
@@ -121,8 +124,6 @@ class Doorkeeper:
 
     async def _once(self, request: web.Request, route: Route, caller: Caller, key: str) -> web.Response:
         """Answer a repeated POST with the first one's answer."""
-        if route.secret:
-            raise Trouble(Code.INVALID, "this answer holds a secret, so it is not kept: leave Idempotency-Key out")
         if not _KEY.match(key):
             raise Trouble(Code.INVALID, "an Idempotency-Key is 1 to 200 visible ASCII characters")
         raw = await request.read()

@@ -72,7 +72,7 @@ def _operation(route: Route) -> dict[str, Any]:
         {"name": one, "in": "query", "required": False, "description": words, "schema": {"type": "string"}}
         for one, words in route.query.items()
     ]
-    if route.method == "POST" and route.roles is not None:
+    if route.keyed:
         words = "A repeat with the same key gets the first answer again."
         key = {"name": "Idempotency-Key", "in": "header", "required": False, "description": words}
         parameters.append({**key, "schema": {"type": "string", "maxLength": 200}})

@@ -99,6 +99,11 @@ class Route:
     success: int = 200
     secret: bool = False
 
+    @property
+    def keyed(self) -> bool:
+        """Whether a repeat with the same Idempotency-Key gets the first answer again."""
+        return self.method == "POST" and self.roles is not None and not self.secret
+
 
 async def body_of(request: web.Request, kind: type[B]) -> B:
     """

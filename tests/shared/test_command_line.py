@@ -24,6 +24,10 @@ def program():
     def crash():
         raise ZeroDivisionError("two\nlines")
 
+    @group.command()
+    def lack():
+        import no_such_library  # noqa: F401, PLC0415
+
     return group
 
 
@@ -40,6 +44,13 @@ def test_the_unforeseen_is_one_line_too(program):
     assert done.stderr.splitlines()[0] == "prog: internal: ZeroDivisionError: two lines"
     asked = CliRunner(env={TRACEBACK: "1"}).invoke(program, ["crash"])
     assert isinstance(asked.exception, ZeroDivisionError)
+
+
+def test_a_library_that_is_missing_is_named(program):
+    """With what to install; the collector's libraries are an extra."""
+    done = CliRunner().invoke(program, ["lack"])
+    assert done.exit_code == Exit.CONFIGURATION == 78
+    assert done.stderr.startswith("prog: not_installed: no_such_library is missing\n  for the collector: pip install")
 
 
 def test_a_wrong_command_is_a_usage_error(program):
