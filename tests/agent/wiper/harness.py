@@ -38,18 +38,12 @@ D = TypeVar("D", bound=Document)
 HARDWARE_ID = "hw_test"
 PURGE = (WipeMethod.HOME_DIRECTORY_PURGE,)
 SOURCE = Path(__file__).parents[3]
-HIDDEN = (
-    "/root",
-    "/home",
-    "/opt",
-    "/srv",
-    "/tmp",
-    "/var/tmp",
-    "/work",
-    "/usr/share",
-    "/usr/include",
-    "/usr/lib/google-cloud-sdk",
+SYSTEM = frozenset(
+    {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "lost+found"}
+    | {"proc", "run", "sbin", "sys", "usr", "var"}
 )
+"""What a machine has at its top without which nothing runs. Source: Filesystem Hierarchy Standard 3.0, chapter 3."""
+BULKY = ("/var/tmp", "/usr/share", "/usr/include", "/usr/local/lib", "/usr/src", "/var/cache", "/var/lib/apt")
 
 
 class Platform:
@@ -182,8 +176,9 @@ class Machine:
     def __init__(self, directory: Path, state: Path) -> None:
         argv = [sys.executable, "-m", "agent.host.view", str(directory), "--bind", str(state)]
         # What is not needed is hidden, so that looking at the whole machine takes less time.
-        for path in HIDDEN:
-            argv += ["--hide", path] if Path(path).is_dir() else []
+        tops = (path for path in Path("/").iterdir() if path.name not in SYSTEM)
+        for path in (*sorted(tops), *map(Path, BULKY)):
+            argv += ["--hide", str(path)] if path.is_dir() and not path.is_symlink() else []
         for path in sorted({sys.prefix, sys.base_prefix, str(SOURCE)}):
             argv += ["--show", path]
         self._view = subprocess.Popen(
