@@ -33,8 +33,17 @@ class Engines:
         """Say which of them are here."""
         if self._simulated:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has none")
-        here = [path for path in (*SOCKETS, *STORAGE) if Path(path).exists()]
+        here = [path for path in SOCKETS if Path(path).exists()]
+        here += [path for path in STORAGE if _holds_something(Path(path))]
         here += sorted(str(path) for pattern in DEVICES for path in Path("/dev").glob(pattern))
         if here:
             return Looked(NOT_EXAMINED, reason=f"cannot look into: {', '.join(here)}"[:300])
         return Looked(NOT_APPLICABLE, reason="no container engine and no GPU was found")
+
+
+def _holds_something(directory: Path) -> bool:
+    """Packages make the directories; an engine that never ran leaves them empty."""
+    try:
+        return any(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False

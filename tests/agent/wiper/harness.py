@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import identity, keys
 from agent.identity import Pinned
+from agent.wiper.containers import STORAGE
 from agent.wiper.desk import Desk
 from agent.wiper.evidence import Machine as Facts
 from agent.wiper.ground import simulated_machine
@@ -177,7 +178,7 @@ class Machine:
         argv = [sys.executable, "-m", "agent.host.view", str(directory), "--bind", str(state)]
         # What is not needed is hidden, so that looking at the whole machine takes less time.
         tops = (path for path in Path("/").iterdir() if path.name not in SYSTEM)
-        for path in (*sorted(tops), *map(Path, BULKY)):
+        for path in (*sorted(tops), *map(Path, BULKY), *map(Path, STORAGE)):
             argv += ["--hide", str(path)] if path.is_dir() and not path.is_symlink() else []
         for path in sorted({sys.prefix, sys.base_prefix, str(SOURCE)}):
             argv += ["--show", path]
