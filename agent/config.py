@@ -27,6 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         benchmark_dir: Where the disk benchmark measures: the file system that tenants use.
         ca_file: A private certificate authority for the collector's address; empty for the system's.
         wiper_command: How the wiper is started; empty for this program's own.
+        wiper_socket: Where the wiper listens that is a service of its own; empty to start one as a child process.
         sandbox_dir: A tree that stands for the machine, for demonstrations without root; empty on a real machine.
         log: "json", "text", or "auto" for JSON unless at a terminal.
     """
@@ -37,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     benchmark_dir: str = "/var/tmp"  # noqa: S108 - a directory of tenants' file system; the test file has no name
     ca_file: str = ""
     wiper_command: tuple[str, ...] = ()
+    wiper_socket: str = ""
     sandbox_dir: str = ""
     log: Literal["auto", "json", "text"] = "auto"
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"

@@ -1,9 +1,13 @@
 """Handing orders to the wiper, the one program that may touch accounts: it gets the envelope and nothing else."""
 
 import asyncio
+import contextlib
 import os
+import socket
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -31,28 +35,39 @@ def wiper_argv(settings: Settings) -> tuple[str, ...]:
 TRIES = 3
 """A wiper that was killed resumes its journal when asked again."""
 PAUSE_S = 2.0
+LIMIT_BYTES = 2 * MAX_MESSAGE_BYTES
+
+
+class Line(NamedTuple):
+    """A line to a wiper: what it says, what it is told, and `ended`, which waits for its end and says it in words."""
+
+    heard: asyncio.StreamReader
+    told: asyncio.StreamWriter
+    ended: Callable[[], Awaitable[str]]
 
 
 class Wiper:
     """
-    Starts the wiper for one order and passes on what it says.
+    Reaches the wiper for one order and passes on what it says.
 
     Args:
         argv: The wiper's command line, fixed by the configuration: nothing of an order is ever part of it.
+        path: The socket where it listens as a service of its own; empty to start it by its command line.
     """
 
-    def __init__(self, argv: tuple[str, ...]) -> None:
+    def __init__(self, argv: tuple[str, ...], path: str = "") -> None:
         self._argv = argv
+        self._path = path
 
     async def do(self, order: Order, envelope: Envelope, report: Report) -> Answer:
         """
         Have one order done; ask again where the wiper was cut off.
 
-        The child runs in its own session: when this process dies, the wipe goes on to its end and its journal has the
-        answer for whoever asks next. So a cancelled call leaves the child alone on purpose.
+        When this process dies, or this call is cancelled, the wiper is left alone on purpose: the wipe goes on to its
+        end, and its journal has the answer for whoever asks next.
 
         Raises:
-            Trouble: `wiper_unavailable`: it could not be started or ended without an answer.
+            Trouble: `wiper_unavailable`: it could not be reached or ended without an answer.
         """
         for _ in range(TRIES - 1):
             try:
@@ -63,43 +78,77 @@ class Wiper:
         return await self._ask(order, envelope, report)
 
     async def _ask(self, order: Order, envelope: Envelope, report: Report) -> Answer:
+        where = self._path or self._argv[0]
         try:
-            child = await asyncio.create_subprocess_exec(
-                *self._argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                limit=2 * MAX_MESSAGE_BYTES,
-                cwd="/",
-                env=_environment(),
-            )
+            line = await (_connected(self._path) if self._path else _started(self._argv))
         except OSError as error:
-            raise Trouble(Code.WIPER_UNAVAILABLE, f"{self._argv[0]}: {error.strerror}") from error
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(encode(Command(command_id=order.command_id, envelope=envelope)) + b"\n")
-        child.stdin.close()
-        answer = await self._listen(child.stdout, report)
-        code = await child.wait()
+            raise Trouble(Code.WIPER_UNAVAILABLE, f"{where}: {error.strerror or error}") from error
+        try:
+            line.told.write(encode(Command(command_id=order.command_id, envelope=envelope)) + b"\n")
+            with contextlib.suppress(OSError):  # it hung up already; what it said until then is still heard
+                line.told.write_eof()
+            answer = await self._listen(line.heard, report)
+            end = await line.ended()
+        finally:
+            line.told.close()
         if answer is None or answer.command_id != order.command_id:
-            raise Trouble(Code.WIPER_UNAVAILABLE, f"the wiper ended with exit code {code} and no answer")
+            raise Trouble(Code.WIPER_UNAVAILABLE, f"the wiper {end} and gave no answer")
         return answer
 
     async def _listen(self, lines: asyncio.StreamReader, report: Report) -> Answer | None:
-        """Read to the end, whatever comes: a line that is no message is logged and left out."""
-        answer: Answer | None = None
+        """
+        Read to the answer, whatever comes before: a line that is no message is logged and left out.
+
+        Not to the end: a child of the wiper's that hangs on a dead file system may keep the line open for ever.
+        """
         while not lines.at_eof():
             try:
                 line = await lines.readline()
                 message = decode(line) if line else None
+            except OSError:
+                return None
             except (Trouble, ValueError) as error:
                 log.warning("wiper.not_understood", detail=str(error)[:200])
                 continue
             if isinstance(message, Progress):
                 report(message.step, message.done, message.of)
             elif isinstance(message, Result | Refused):
-                answer = message
-        return answer
+                return message
+        return None
+
+
+async def _started(argv: tuple[str, ...]) -> Line:
+    """Start the wiper as a child in a session of its own, so that it outlives this process; it gets a socket too."""
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            child = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                start_new_session=True,
+                cwd="/",
+                env=_environment(),
+            )
+    except BaseException:
+        ours.close()
+        raise
+    heard, told = await asyncio.open_unix_connection(sock=ours, limit=LIMIT_BYTES)
+
+    async def ended() -> str:
+        return f"ended with exit code {await child.wait()}"
+
+    return Line(heard, told, ended)
+
+
+async def _connected(path: str) -> Line:
+    """Connect to the wiper's socket: whoever listens there starts a wiper for this connection."""
+    heard, told = await asyncio.open_unix_connection(path, limit=LIMIT_BYTES)
+
+    async def ended() -> str:
+        return "hung up"
+
+    return Line(heard, told, ended)
 
 
 def _environment() -> dict[str, str]:

@@ -45,6 +45,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     The machine's own record of an account made for a tenant; it outlives the account, so that no uid is given twice.
 
     `generation`: 128 random bits, hex; later orders must name it. `ready`: the account was made completely.
+    `key_files_before`: other people's files that held one of his keys before he came; his keys stay in them.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     command_id: str
     granted_at: Moment
     key_blobs: tuple[str, ...] = ()
+    key_files_before: tuple[str, ...] = ()
     subordinate: tuple[IdRange, ...] = ()
     ready: bool = False
 
@@ -64,6 +66,10 @@ class Tenant(Struct, frozen=True, kw_only=True):
         """The home's name while it is emptied; the same for every order about this grant of the account."""
         digest = hashlib.sha256(f"{self.name} {self.uid} {self.generation}".encode()).hexdigest()
         return f".rackproof-wipe-{digest[:32]}"
+
+    def account(self) -> Account:
+        """Return the row of the password file that belongs to this record."""
+        return Account(self.name, self.uid, self.gid if self.gid is not None else self.uid, self.home)
 
     def owns(self, uid: int) -> bool:
         """Return whether a user id is the tenant's: the account's or a subordinate one."""

@@ -9,6 +9,7 @@ from agent.wiper.journal import Verified
 from agent.wiper.plan import promised
 from agent.wiper.status import judge
 from shared.documents import Attempt, Order, PlaceReport, WipeEvidence, WipeWork
+from shared.records import WipeMethod
 
 MAX_NOTES, MAX_NOTE, MAX_ATTEMPTS = 8, 120, 40
 """Bounds that keep the document far below a message's size, however often a wipe was cut off."""
@@ -16,10 +17,10 @@ MAX_NOTES, MAX_NOTE, MAX_ATTEMPTS = 8, 120, 40
 LIMITS = (
     "Logical removal by the operating system; no medium was cleared, purged or destroyed (NIST SP 800-88).",
     "Deleted blocks may stay readable on the medium until it reuses or discards them.",
-    "The account itself, its groups and its entries in system files stay: that is another method.",
-    "Files were found by the account's user ids; groups, access lists, contents and kernel keyrings were not searched.",
+    "Files were found by the account's user ids, its own group and access lists; contents were not searched.",
     "Security logs of the system are kept.",
 )
+ACCOUNT_STAYS = "The account itself, its privileges and its rows in system files stay: that is another method."
 SIMULATED_LIMIT = "A simulated machine in a directory: nothing of a real machine was wiped."
 
 
@@ -113,7 +114,7 @@ def evidence(
         journal_sha256=journal_sha256,
         started_at=known.attempts[0].started_at,
         ended_at=ended_at,
-        limits=_limits(known, simulated=machine.simulated),
+        limits=_limits(known, work.methods, simulated=machine.simulated),
     )
 
 
@@ -122,8 +123,10 @@ def _ends(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     return attempts if len(attempts) <= MAX_ATTEMPTS else (*attempts[:half], *attempts[-half:])
 
 
-def _limits(known: Known, *, simulated: bool) -> tuple[str, ...]:
+def _limits(known: Known, methods: tuple[WipeMethod, ...], *, simulated: bool) -> tuple[str, ...]:
     limits = (SIMULATED_LIMIT, *LIMITS) if simulated else LIMITS
+    if WipeMethod.USER_DELETION not in methods:
+        limits = (*limits, ACCOUNT_STAYS)
     omitted = len(known.attempts) - MAX_ATTEMPTS
     return (*limits, f"{omitted} of the attempts, in the middle, are not listed.") if omitted > 0 else limits
 

@@ -7,7 +7,6 @@ Each part can be cut off and done again: nobody can use the account before the l
 import os
 import pwd
 import secrets
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -15,21 +14,23 @@ from datetime import datetime
 import structlog
 from msgspec.structs import replace
 
+from agent.wiper import sshd
 from agent.wiper.accounts import Account, Tenant, check_name, free_uid, ranges_of
 from agent.wiper.ground import Ground
 from agent.wiper.history import History
 from agent.wiper.inspection import PASSWD, accounts_of, id_ranges_of, look_at_home
 from agent.wiper.journal import Journal, TenantRecorded
 from agent.wiper.kernel import open_beneath
+from agent.wiper.lines import changed
 from agent.wiper.policy import Policy
 from agent.wiper.publickeys import bodies
+from agent.wiper.tools import run
 from shared.codes import Code, Trouble
 from shared.documents import GrantOutcome, GrantWork, Order, Target
 
 log = structlog.get_logger()
 
 SHELL = "/bin/bash"
-SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 TOOL_DEADLINE_S = 60
 LOCKED_ELSEWHERE = 1
 """useradd's exit code when another process holds the account files. Source: useradd(8), EXIT VALUES."""
@@ -67,7 +68,8 @@ def prepare(order: Order, history: History, policy: Policy, ground: Ground, now:
         booking_id=order.booking_id,
         command_id=order.command_id,
         granted_at=now,
-        key_blobs=tuple(key.split(" ")[1] for key in keys),
+        key_blobs=(blobs := tuple(key.split(" ")[1] for key in keys)),
+        key_files_before=_holding(ground, accounts, frozenset(blobs)),
     )
 
 
@@ -105,6 +107,20 @@ def carry_out(
         target=Target(username=tenant.name, uid=tenant.uid, generation=tenant.generation),
         granted_at=now,
     )
+
+
+def _holding(ground: Ground, accounts: tuple[Account, ...], blobs: frozenset[str]) -> tuple[str, ...]:
+    """Return the key files that hold one of these keys already: they are somebody else's too, and stay his."""
+    if ground.simulated:
+        return ()
+    found = []
+    for file in sshd.survey(ground, accounts).files:
+        try:
+            if changed(sshd.read(file), sshd.without(blobs))[1]:
+                found.append(file.path)
+        except OSError as error:
+            log.warning("wiper.key_file_unread", uid=file.uid, error=error.strerror)
+    return tuple(found)
 
 
 def _free_uid(ground: Ground, policy: Policy, accounts: tuple[Account, ...], history: History) -> int:
@@ -166,26 +182,16 @@ def _add(tenant: Tenant, ground: Ground) -> str | None:
         return None
     # "*" is no password's hash, and unlike "!" it does not make sshd take the account for a locked one.
     options = ["--create-home", "--home-dir", tenant.home, "--shell", SHELL, "--user-group", "--password", "*"]
-    argv = ["useradd", *options, "--uid", str(tenant.uid), "--", tenant.name]
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TOOL_DEADLINE_S,
-            check=False,
-            env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
-            cwd="/",
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Trouble(Code.ACCOUNT_FAILED, f"useradd did not end within {TOOL_DEADLINE_S} s") from error
-    words = " ".join(done.stderr.decode("utf-8", "replace").split())[:200]
-    if done.returncode == LOCKED_ELSEWHERE and "lock" in words:
-        return f"useradd: {words}"
-    if done.returncode != 0:
-        raise Trouble(Code.ACCOUNT_FAILED, f"useradd ended with {done.returncode}: {words}")
-    if words:
-        log.info("wiper.useradd", said=words)
+        done = run("useradd", *options, "--uid", str(tenant.uid), "--", tenant.name, deadline_s=TOOL_DEADLINE_S)
+    except OSError as error:
+        raise Trouble(Code.ACCOUNT_FAILED, f"useradd: {error.strerror}") from error
+    if done.code == LOCKED_ELSEWHERE and "lock" in done.words:
+        return f"useradd: {done.words}"
+    if done.code != 0:
+        raise Trouble(Code.ACCOUNT_FAILED, f"useradd ended with {done.code}: {done.words}")
+    if done.words:
+        log.info("wiper.useradd", said=done.words)
     return None
 
 

@@ -4,7 +4,10 @@ import ctypes
 import errno
 import fcntl
 import os
+import platform
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from shared.codes import Code, Trouble
 
@@ -25,7 +28,11 @@ _LONG = ctypes.sizeof(ctypes.c_long)
 FS_IOC_GETFLAGS = (2 << 30) | (_LONG << 16) | (ord("f") << 8) | 1
 FS_IOC_SETFLAGS = (1 << 30) | (_LONG << 16) | (ord("f") << 8) | 2
 
+SYS_KEYCTL = {"x86_64": 250, "aarch64": 219}
+KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING, KEY_SPEC_USER_SESSION_KEYRING = 7, -4, -5
 PR_SET_DUMPABLE = 4
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+LOOP_CLR_FD = 0x4C01
 CAPABILITY_VERSION_3 = 0x20080522
 IPC_RMID = 0
 AGAIN = 16
@@ -127,6 +134,47 @@ def message_queues() -> int:
         os.close(mount)
 
 
+def unmount(path: str) -> None:
+    """
+    Detach a mount at once, whatever uses it; the path's last part is not followed.
+
+    Source: umount2(2), MNT_DETACH and UMOUNT_NOFOLLOW.
+    """
+    _checked(_libc.umount2(os.fsencode(path), ctypes.c_int(MNT_DETACH | UMOUNT_NOFOLLOW)), path)
+
+
+def swap_off(path: str) -> None:
+    """Stop swapping to a file. Source: swapoff(2)."""
+    _checked(_libc.swapoff(os.fsencode(path)), path)
+
+
+def release_loop(device: str) -> None:
+    """Take its file from a loop device. Source: loop(4), LOOP_CLR_FD."""
+    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(fd, LOOP_CLR_FD)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def account_files_locked() -> Iterator[None]:
+    """
+    Hold the lock of the account files, as the system's own tools do; waits up to 15 s.
+
+    Raises:
+        OSError: EAGAIN: somebody else holds it.
+
+    Source: lckpwdf(3).
+    """
+    if _libc.lckpwdf() != 0:
+        raise OSError(errno.EAGAIN, "the account files are locked by another program")
+    try:
+        yield
+    finally:
+        _libc.ulckpwdf()
+
+
 def inode_flags(descriptor: int) -> int:
     """Return the inode flags of an open file or directory. Source: ioctl_iflags(2)."""
     raw = fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(_LONG))
@@ -150,6 +198,23 @@ def has_capabilities() -> bool:
     _checked(_libc.capget(ctypes.byref(header), ctypes.byref(data)))
     effective_and_permitted = (data[0], data[1], data[3], data[4])
     return any(effective_and_permitted)
+
+
+def clear_own_keyrings() -> None:
+    """
+    Empty the calling user's keyring and session keyring.
+
+    Raises:
+        OSError: ENOSYS where the kernel keeps no keys or the architecture is not known here.
+
+    Source: keyctl(2), KEYCTL_CLEAR; user-keyring(7), user-session-keyring(7).
+    """
+    number = SYS_KEYCTL.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    for keyring in (KEY_SPEC_USER_KEYRING, KEY_SPEC_USER_SESSION_KEYRING):
+        result = _libc.syscall(ctypes.c_long(number), ctypes.c_int(KEYCTL_CLEAR), ctypes.c_int(keyring))
+        _checked(result, "keyring")
 
 
 def remove_shared_memory(identifier: int) -> None:

@@ -24,7 +24,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 DAY = timedelta(hours=24)
 
-SUPPORTED_METHODS = frozenset({WipeMethod.HOME_DIRECTORY_PURGE})
+SUPPORTED_METHODS = frozenset(WipeMethod)
 
 
 class Proceed(Struct, frozen=True):

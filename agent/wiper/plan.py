@@ -8,10 +8,16 @@ from shared.records import WipeMethod
 CORE = ("processes", "mounts")
 """Places that must be clean before files are deleted: what runs can put them back, what is mounted may be others'."""
 
+_KEYS = ("keys",)
+_HOME = ("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "home", "elsewhere", "dumps", "engines")
+_USER = (*_HOME, "privileges", "account")
+
 PROMISED: dict[WipeMethod, tuple[str, ...]] = {
-    WipeMethod.HOME_DIRECTORY_PURGE: ("access", "processes", "mounts", "ipc", "home", "elsewhere", "engines"),
+    WipeMethod.SSH_KEY_REMOVAL: _KEYS,
+    WipeMethod.HOME_DIRECTORY_PURGE: _HOME,
+    WipeMethod.USER_DELETION: _USER,
 }
-"""The places each method promises to have looked at."""
+"""The places each method promises to have looked at; from the narrowest to the widest, each holds the one before."""
 
 
 class Planned(NamedTuple):
@@ -21,24 +27,34 @@ class Planned(NamedTuple):
     after: tuple[str, ...] = ()
 
 
+_PURGE = (
+    Planned("login"),
+    Planned("keys"),
+    Planned("schedules"),
+    Planned("processes"),
+    Planned("mounts", after=("processes",)),
+    Planned("ipc", after=("processes",)),
+    Planned("home", after=CORE),
+    Planned("elsewhere", after=CORE),
+    Planned("dumps"),
+)
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
-    WipeMethod.HOME_DIRECTORY_PURGE: (
-        Planned("processes"),
-        Planned("mounts"),
-        Planned("ipc", after=("processes",)),
-        Planned("home", after=CORE),
-        Planned("elsewhere", after=CORE),
+    WipeMethod.SSH_KEY_REMOVAL: (Planned("keys"),),
+    WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("processes")),
+    WipeMethod.USER_DELETION: (
+        *_PURGE,
+        # The account goes last: as long as it stands, its name tells whose the rest is.
+        Planned("privileges"),
+        Planned("account", after=CORE),
         Planned("processes"),
     ),
 }
 
 
 def plan(methods: Iterable[WipeMethod]) -> tuple[Planned, ...]:
-    """Return the steps of these methods in order; a step that two methods share is taken once at each of its turns."""
-    steps: list[Planned] = []
-    for method in dict.fromkeys(methods):
-        steps += _ORDER[method]
-    return tuple(steps)
+    """Return the steps of the widest of these methods, in order: the others are parts of it."""
+    ordered = set(methods)
+    return next((_ORDER[method] for method in reversed(PROMISED) if method in ordered), ())
 
 
 def promised(methods: Iterable[WipeMethod]) -> tuple[str, ...]:

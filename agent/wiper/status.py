@@ -11,7 +11,7 @@ from agent.wiper.plan import PROMISED
 from shared.documents import MethodResult, PlaceReport
 from shared.records import WipeMethod, WipeStatus
 
-ACCESS_PLACES = frozenset({"access", "processes"})
+ACCESS_PLACES = frozenset({"login", "keys", "access", "schedules", "processes"})
 """Where anything but clean means that the tenant may still be in, or come in."""
 
 OPTIONAL_PLACES = frozenset({"engines"})

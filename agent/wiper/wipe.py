@@ -12,12 +12,18 @@ from agent.wiper.journal import AttemptEnded, AttemptStarted, Journal, StepDone,
 from agent.wiper.plan import Planned, obstacle, plan, promised
 from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
 from agent.wiper.steps.access import Access
+from agent.wiper.steps.account import Account
+from agent.wiper.steps.dumps import Dumps
 from agent.wiper.steps.elsewhere import Elsewhere
 from agent.wiper.steps.engines import Engines
 from agent.wiper.steps.home import Home
 from agent.wiper.steps.ipc import Ipc
+from agent.wiper.steps.keys import Keys
+from agent.wiper.steps.login import Login
 from agent.wiper.steps.mounts import Mounts
+from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
+from agent.wiper.steps.schedules import Schedules
 from shared.documents import Order, PlaceReport, WipeEvidence, WipeWork
 
 log = structlog.get_logger()
@@ -31,13 +37,19 @@ Clock = Callable[[], datetime]
 def steps_for(subject: Subject) -> dict[str, Step]:
     """Return every step there is, by its place."""
     steps: tuple[Step, ...] = (
+        Login(subject),
+        Keys(subject),
         Access(subject),
+        Schedules(subject),
         Processes(subject),
         Mounts(subject),
         Ipc(subject),
         Home(subject),
         Elsewhere(subject),
+        Dumps(subject),
         Engines(subject),
+        Privileges(subject),
+        Account(subject),
     )
     return {step.name: step for step in steps}
 

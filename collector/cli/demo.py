@@ -17,6 +17,7 @@ from rich.progress import Progress
 from collector.cli.stage import ROOT_OF_PROJECT, Api, Stage, free_port, program, stage
 from collector.cli.tenancy import TENANT, Machine
 from shared.codes import Code, Trouble
+from shared.records import WipeMethod
 
 PATIENCE_S = 120.0
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB7qx1e5dDLmVQvXl1Y3sT7Qh0kqcS3n1uYV2mF5mZ8b demo"
@@ -138,24 +139,25 @@ def children_of(pid: int) -> list[int]:
 
 
 async def _wipe(out: Console, made: Stage, api: Api, machine: Machine, hardware_id: str) -> None:
-    out.print("[bold]5  Wipe[/]       an account is granted, used by its tenant, and its home purged")
+    out.print("[bold]5  Wipe[/]       an account is granted, used by its tenant, and wiped by all three methods")
     granted = {"kind": "access_grant", "hardware_id": hardware_id, "username": TENANT, "ssh_keys": [KEY]}
     target = (await _done(out, made, api, granted))["outcome"]["target"]
     count = machine.settle(target["uid"])
     out.print(f"   {TENANT} (uid {target['uid']}) left {count} names, two of them leading to a neighbour's only copy")
-    methods = ["home_directory_purge"]
-    ordered = {"kind": "wipe", "hardware_id": hardware_id, "username": TENANT, "methods": methods}
+    ordered = {"kind": "wipe", "hardware_id": hardware_id, "username": TENANT, "methods": list(WipeMethod)}
     command = await _done(out, made, api, ordered)
-    (row,) = (await api.ask("GET", f"/v1/data_wipes?command_id={command['command_id']}"))["items"]
+    rows = (await api.ask("GET", f"/v1/data_wipes?command_id={command['command_id']}"))["items"]
     evidence = command["outcome"]
-    colour = {"success": "green", "partial": "yellow"}.get(row["status"], "red")
-    out.print(f"   [{colour}]{row['status']}[/]  {row['wipe_method_executed']}  {row['wipe_evidence_uri']}")
+    for row in sorted(rows, key=lambda one: list(WipeMethod).index(one["wipe_method_executed"])):
+        colour = {"success": "green", "partial": "yellow"}.get(row["status"], "red")
+        out.print(f"   [{colour}]{row['status']}[/]  {row['wipe_method_executed']:22} {row['wipe_id']}")
+    out.print(f"   their evidence: {rows[0]['wipe_evidence_uri']}")
     for place in evidence["places"]:
         told = f"found {place['found']}, removed {place['removed']}, left {place['left']}"
         out.print(f"     {place['name']:12} {place['state']:15} {told if place['found'] else place['reason'] or told}")
     safe = "unharmed" if machine.neighbour_unharmed() else "[red]HARMED[/]"
     out.print(f"   looked again from outside: {machine.left()} names left, the neighbour's file is {safe}")
-    if machine.left() or not machine.neighbour_unharmed() or row["status"] == "failed":
+    if machine.left() or not machine.neighbour_unharmed() or any(row["status"] == "failed" for row in rows):
         raise Trouble(Code.INTERNAL, "the demonstration wipe did not do what it promises; please report this")
 
 

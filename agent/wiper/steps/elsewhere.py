@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.wiper import acl
 from agent.wiper.containers import STORAGE
-from agent.wiper.kernel import clone_of_mount
+from agent.wiper.inspection import accounts_of
+from agent.wiper.kernel import clone_of_mount, open_beneath
 from agent.wiper.mountinfo import Mount, beneath, current, to_look_at
 from agent.wiper.removal import remove
 from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
@@ -32,6 +34,8 @@ class Elsewhere:
     name = "elsewhere"
 
     def __init__(self, subject: Subject) -> None:
+        self._ground = subject.ground
+        self._tenant = subject.tenant
         self._simulated = subject.ground.simulated
         self._owns = subject.tenant.owns
         self._since_s = subject.tenant.granted_at.timestamp() - CLOCK_GRAIN_S
@@ -44,7 +48,7 @@ class Elsewhere:
         """Take away each file and empty directory of the tenant's, wherever it is."""
         if self._simulated:
             return Erased(0)
-        sweep = _Sweep(self._is_erasable, self._owns, tell)
+        sweep = _Sweep(self._is_erasable, self._owns, self._marks(), tell)
         mounts, _ = to_look_at(_without_engines(current()))
         for mount in mounts:
             try:
@@ -57,7 +61,7 @@ class Elsewhere:
         """Count what is left by the same ids, the old and the odd included; say where it could not look."""
         if self._simulated:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has no other places")
-        count = _Count(self._owns, self._since_s)
+        count = _Count(self._owns, self._marks(), self._since_s)
         mounts, unknown = to_look_at(_without_engines(current()))
         unread = 0
         for mount in mounts:
@@ -68,22 +72,107 @@ class Elsewhere:
         reasons = [f"{mount.kind} file system not looked at" for mount in unknown]
         if unread:
             reasons.append(f"{unread} directories could not be read")
-        if count.left:
+        if count.left or count.marks:
             older = f", {count.older} of them older than the account" if count.older else ""
-            return Looked(RESIDUE, count.left, "; ".join([f"{count.left} items{older}", *reasons])[:300])
+            marks = [f"{count.marks} marks on files of others"] if count.marks else []
+            reasons = [*([f"{count.left} items{older}"] if count.left else []), *marks, *reasons]
+            return Looked(RESIDUE, count.left + count.marks, "; ".join(reasons)[:300])
         if reasons:
             return Looked(NOT_EXAMINED, 0, "; ".join(dict.fromkeys(reasons))[:300])
         return Looked("clean")
+
+    def _marks(self) -> "_Marks":
+        """Tell whose marks; a group that is another account's first one too, or has other members, is not his alone."""
+        gid = self._tenant.gid
+        others = [one for one in accounts_of(self._ground) if one.name != self._tenant.name]
+        rows = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
+        members = {
+            one
+            for row in rows
+            if len(row) == 4 and row[2] == str(gid)
+            for one in row[3].split(",")
+            if one not in {"", self._tenant.name}
+        }
+        shared = gid == 0 or members or any(one.gid == gid for one in others)
+        return _Marks(self._owns, None if shared else gid, self._since_s)
 
     def _is_erasable(self, facts: os.stat_result) -> bool:
         device = stat.S_ISBLK(facts.st_mode) or stat.S_ISCHR(facts.st_mode)
         return self._owns(facts.st_uid) and not device and facts.st_ctime >= self._since_s
 
 
+class _Marks:
+    """
+    The tenant's marks on files of others: his group, and entries of theirs that let him in.
+
+    Only what changed after he came can bear one, so nothing else is asked for its access lists.
+    """
+
+    def __init__(self, owns: Callable[[int], bool], gid: int | None, since_s: float) -> None:
+        self._owns = owns
+        self._gid = gid
+        self._since_s = since_s
+
+    def count(self, directory: int, name: str, facts: os.stat_result) -> int:
+        """Return how many a file bears."""
+        if facts.st_ctime < self._since_s:
+            return 0
+        return int(self._is_grouped(facts)) + len(self._lists(directory, name, facts))
+
+    def clear(self, directory: int, name: str, facts: os.stat_result) -> int:
+        """
+        Take them off; the file is root's group's then, and nobody runs it as a group any more.
+
+        Raises:
+            OSError: they stay.
+        """
+        if facts.st_ctime < self._since_s:
+            return 0
+        cleared = 0
+        for attribute, raw in self._lists(directory, name, facts):
+            acl.write(_path(directory, name), attribute, raw)
+            cleared += 1
+        if self._is_grouped(facts):
+            if facts.st_mode & stat.S_ISGID:
+                fd = open_beneath(directory, name, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    os.fchmod(fd, stat.S_IMODE(facts.st_mode) & ~stat.S_ISGID)
+                finally:
+                    os.close(fd)
+            os.chown(name, -1, 0, dir_fd=directory, follow_symlinks=False)
+            cleared += 1
+        return cleared
+
+    def _is_grouped(self, facts: os.stat_result) -> bool:
+        return facts.st_gid == self._gid
+
+    def _lists(self, directory: int, name: str, facts: os.stat_result) -> list[tuple[str, bytes]]:
+        if stat.S_ISLNK(facts.st_mode):
+            return []
+        found = []
+        for attribute in acl.NAMES:
+            raw = acl.read(_path(directory, name), attribute)
+            if raw is not None and (new := acl.without(raw, self._owns, self._gid)) != raw:
+                found.append((attribute, new))
+        return found
+
+
+def _path(directory: int, name: str) -> str:
+    """Return a path to a name in an open directory, for calls that take no descriptor."""
+    return f"/proc/self/fd/{directory}/{name}"
+
+
 class _Sweep:
     """Removes what a walk shows it."""
 
-    def __init__(self, erasable: Callable[[os.stat_result], bool], owns: Callable[[int], bool], tell: Tell) -> None:
+    def __init__(
+        self,
+        erasable: Callable[[os.stat_result], bool],
+        owns: Callable[[int], bool],
+        marks: _Marks,
+        tell: Tell,
+    ) -> None:
+        self._marks = marks
         self.removed = 0
         self.notes: list[str] = []
         self._erasable = erasable
@@ -100,6 +189,11 @@ class _Sweep:
             self._tell(self._looked, self._looked)
         if not stat.S_ISDIR(facts.st_mode) and self._erasable(facts):
             self._remove(directory, name, folder=False)
+        elif not self._owns(facts.st_uid):
+            try:
+                self.removed += self._marks.clear(directory, name, facts)
+            except (OSError, ValueError) as error:
+                self.notes.append(f"a mark on another's file stays: {error}"[:120])
 
     def folder(self, directory: int, name: str, facts: os.stat_result) -> None:
         """Take a directory away if nothing of others is in it."""
@@ -118,17 +212,21 @@ class _Sweep:
 class _Count:
     """Counts what a walk shows it."""
 
-    def __init__(self, owns: Callable[[int], bool], since_s: float) -> None:
+    def __init__(self, owns: Callable[[int], bool], marks: _Marks, since_s: float) -> None:
         self.left = 0
         self.older = 0
+        self.marks = 0
+        self._marks = marks
         self._owns = owns
         self._since_s = since_s
 
-    def see(self, _directory: int, _name: str, facts: os.stat_result) -> None:
-        """Count an item of the tenant's."""
+    def see(self, directory: int, name: str, facts: os.stat_result) -> None:
+        """Count an item of the tenant's, or his marks on another's."""
         if self._owns(facts.st_uid):
             self.left += 1
             self.older += facts.st_ctime < self._since_s
+        elif name:
+            self.marks += self._marks.count(directory, name, facts)
 
 
 def _walk(mount: Mount, seen: Visit, left: Visit | None = None) -> Walked:

@@ -1,17 +1,19 @@
 """
-Kernel objects that outlive processes: System V shared memory, semaphores and queues, and POSIX message queues.
+Kernel objects that outlive processes: System V shared memory, semaphores and queues, POSIX message queues, keys.
 
-Source: proc(5), /proc/sysvipc; mq_overview(7).
+Source: proc(5), /proc/sysvipc; mq_overview(7); keyrings(7), /proc/key-users.
 """
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
-from agent.wiper.kernel import message_queues, remove_queue, remove_semaphores, remove_shared_memory
+from agent.wiper.children import in_child
+from agent.wiper.kernel import clear_own_keyrings, message_queues, remove_queue, remove_semaphores, remove_shared_memory
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Looked, Subject, Tell, clean_or
 
 REMOVERS: dict[str, Callable[[int], None]] = {
@@ -21,6 +23,8 @@ REMOVERS: dict[str, Callable[[int], None]] = {
 }
 IDENTIFIER = {"shm": "shmid", "sem": "semid", "msg": "msqid"}
 GONE = {errno.EINVAL, errno.EIDRM}
+EMPTY_KEYRINGS = 2
+CHILD_S, COLLECTED_S = 10.0, 2.0
 
 
 class KernelObject(Struct, frozen=True):
@@ -46,6 +50,17 @@ def parse(kind: str, text: str) -> tuple[KernelObject, ...]:
     at, owner, creator = names.index(IDENTIFIER[kind]), names.index("uid"), names.index("cuid")
     rows = (line.split() for line in lines[1:])
     return tuple(KernelObject(kind, int(row[at]), int(row[owner]), int(row[creator])) for row in rows)
+
+
+def parse_key_users(text: str) -> tuple[tuple[int, int], ...]:
+    """Read /proc/key-users: user ids, and how many keys each has. Source: proc(5), /proc/key-users."""
+    rows = (line.split() for line in text.splitlines())
+    return tuple((int(row[0].rstrip(":")), int(row[2].partition("/")[0])) for row in rows if len(row) > 2)
+
+
+def _clear_keyrings() -> bytes:
+    clear_own_keyrings()
+    return b""
 
 
 class Ipc:
@@ -74,16 +89,29 @@ class Ipc:
             except OSError as error:
                 if error.errno not in GONE:
                     notes.append(f"{one.kind}: {error.strerror}")
+        for uid, keys in self._keys():
+            try:
+                in_child(_clear_keyrings, CHILD_S, (uid, uid))
+                removed += keys
+            except OSError as error:
+                notes.append(f"keys stay: {error.strerror}")
         return Erased(removed + self._posix(erase=True), tuple(notes))
 
     def verify(self) -> Looked:
         """Count them again."""
         if self._simulated:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has no kernel of its own")
-        return clean_or(self._count(), "kernel objects")
+        until = time.monotonic() + COLLECTED_S
+        # Cleared keys are gone when the kernel has collected them, a moment later.
+        while (left := self._count()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return clean_or(left, "kernel objects")
 
     def _count(self) -> int:
-        return 0 if self._simulated else sum(1 for _ in self._system_v()) + self._posix(erase=False)
+        if self._simulated:
+            return 0
+        keys = sum(count for _, count in self._keys())
+        return sum(1 for _ in self._system_v()) + self._posix(erase=False) + keys
 
     def _system_v(self) -> Iterator[KernelObject]:
         for kind in REMOVERS:
@@ -93,6 +121,16 @@ class Ipc:
             for one in parse(kind, path.read_text("ascii")):
                 if self._owns(one.owner) or self._owns(one.creator):
                     yield one
+
+    def _keys(self) -> Iterator[tuple[int, int]]:
+        """Give each user id with its number of keys, beyond the two empty keyrings that the kernel keeps for it."""
+        try:
+            text = Path("/proc/key-users").read_text("ascii")
+        except FileNotFoundError:  # a kernel without keys
+            return
+        for uid, count in parse_key_users(text):
+            if self._owns(uid) and count > EMPTY_KEYRINGS:
+                yield uid, count - EMPTY_KEYRINGS
 
     def _posix(self, *, erase: bool) -> int:
         """Count the tenant's POSIX queues, taking them away on the way if told to."""

@@ -1,14 +1,26 @@
 """
-Mounts in the home or made from it. This version never unmounts: while one is there, nothing of the home is deleted,
-because what lies behind it may be somebody else's.
+Mounts in the home or made from it, and what else holds its files: swap and loop devices.
+
+They are detached, innermost first, each in a child that may hang; what lies behind them is never looked at. While one
+is left, nothing of the home is deleted, because what lies behind it may be somebody else's.
 """
 
-from collections.abc import Iterator
+import errno
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from agent.wiper import mountinfo
+from agent.wiper import lines, mountinfo, names
+from agent.wiper.children import in_child
+from agent.wiper.kernel import release_loop, swap_off, unmount
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+
+FSTAB = "/etc/fstab"
+ROUNDS = 8
+CALL_S, SWAP_S = 10.0, 120.0
+"""How long one call may take; swapping back in reads all that was swapped out."""
 
 
 class Mounts:
@@ -18,6 +30,7 @@ class Mounts:
 
     def __init__(self, subject: Subject) -> None:
         tenant, ground = subject.tenant, subject.ground
+        self._ground = ground
         parent = tenant.home.rpartition("/")[0]
         self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{parent}/{tenant.quarantine}"))
         self._uid = ground.owner(tenant.uid)
@@ -28,20 +41,70 @@ class Mounts:
         return Found(self._count())
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
-        """Leave them: an administrator has to unmount them."""
+        """Detach them, and drop the lines that would mount them again."""
+        if self._simulated:
+            return Erased(0)
+        before, notes = self._count(), list[str]()
+        _try(self._forget_lines, "fstab stays as it is", notes)
+        for path in self._inside(_swap_files()):
+            _try(partial(_bounded, partial(swap_off, path), SWAP_S), "a swap file stays in use", notes)
+        for _ in range(ROUNDS):
+            before_round = len(self._mounts())
+            # A mount that the home itself lies in is not the tenant's to lose: it stays, and so does the home.
+            mounts = [one for one in self._mounts() if not any(beneath(home, one.point) for home in self._homes)]
+            for mount in reversed(mounts):
+                _try(partial(_bounded, partial(unmount, mount.point), CALL_S), "a mount stays", notes)
+            if len(self._mounts()) in {0, before_round}:
+                break
+        for device, path in _loops():
+            if self._is_inside(path):
+                _try(partial(_bounded, partial(release_loop, device), CALL_S), "a loop device stays", notes)
         left = self._count()
-        return Erased(0, (f"{left} mounts, swap files or loop devices were left alone",) if left else ())
+        return Erased(before - left, tuple(dict.fromkeys(notes)))
 
     def verify(self) -> Looked:
         """Count them again."""
         return clean_or(self._count(), "mounts, swap files or loop devices in or from the home")
 
     def _count(self) -> int:
+        files = self._inside((*_swap_files(), *(path for _, path in _loops())))
+        return len(self._mounts()) + len(files) + lines.count(self._ground, FSTAB, self._keep)
+
+    def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.
         uid = -1 if self._simulated else self._uid
-        mounts = mountinfo.of_tenant(mountinfo.current(), self._homes, uid)
-        files = [path for path in (*_swap_files(), *_loop_files()) if any(beneath(path, home) for home in self._homes)]
-        return len(mounts) + len(files)
+        return mountinfo.of_tenant(mountinfo.current(), self._homes, uid)
+
+    def _inside(self, paths: Iterable[str]) -> list[str]:
+        return [path for path in paths if self._is_inside(path)]
+
+    def _is_inside(self, path: str) -> bool:
+        return any(beneath(path, home) for home in self._homes)
+
+    def _keep(self, line: str) -> str | None:
+        return names.fstab(line, self._homes)
+
+    def _forget_lines(self) -> None:
+        lines.rewrite(self._ground, FSTAB, self._keep)
+
+
+def _bounded(call: Callable[[], None], deadline_s: float) -> None:
+    """Make a call in a child: on a dead file system it may never return."""
+
+    def work() -> bytes:
+        call()
+        return b""
+
+    in_child(work, deadline_s)
+
+
+def _try(call: Callable[[], None], words: str, notes: list[str]) -> None:
+    try:
+        call()
+    except OSError as error:
+        # What is gone already, or is no mount any more, is what was wanted.
+        if error.errno not in {errno.ENOENT, errno.EINVAL, errno.ENXIO}:
+            notes.append(f"{words}: {error.strerror}")
 
 
 def _swap_files() -> Iterator[str]:
@@ -51,13 +114,14 @@ def _swap_files() -> Iterator[str]:
     except FileNotFoundError:
         return
     for line in text.splitlines()[1:]:
-        yield line.split()[0]
+        yield re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[0])
 
 
-def _loop_files() -> Iterator[str]:
-    """Source: Linux, Documentation/ABI/testing/sysfs-block-loop."""
+def _loops() -> Iterator[tuple[str, str]]:
+    """Give each loop device with its file, also one that was deleted. Source: Linux, sysfs-block-loop."""
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
-            yield path.read_text("utf-8", "surrogateescape").rstrip("\n").removesuffix(" (deleted)")
+            name = path.read_text("utf-8", "surrogateescape").rstrip("\n")
         except OSError:  # the device was let go between the two calls
             continue
+        yield f"/dev/{path.parts[3]}", name.removesuffix(" (deleted)")

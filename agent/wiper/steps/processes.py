@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.wiper.kernel import has_capabilities, hide_memory
+from agent.wiper.children import become
+from agent.wiper.kernel import has_capabilities
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Looked, Subject, Tell, clean_or
 
 ROUNDS_EMPTY = 3
@@ -131,12 +132,9 @@ def kill_all_of(uid: int, gid: int) -> None:
 def _become_and_kill(uid: int, gid: int) -> None:
     """Runs in the child and never returns. Each line before the kill must hold, or the child ends without it."""
     try:
-        hide_memory()
         # The tenant may stop this process: it must not keep the lock or the agent's pipe open then.
         os.closerange(0, os.sysconf("SC_OPEN_MAX"))
-        os.setgroups([])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
+        become(uid, gid)
         if os.getresuid() == (uid, uid, uid) and not has_capabilities() and not _may_signal_init():
             os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:

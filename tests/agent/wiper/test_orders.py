@@ -101,8 +101,7 @@ def test_an_order_taken_but_never_begun_expires() -> None:
         (WIPE, Policy(wipes_per_day=0), Code.NOT_ALLOWED),
         (GRANT, Policy(dry_run=True, wipes_per_day=0), None),
         (BenchmarkWork(components=(BenchmarkName.CPU,)), Policy(), Code.UNSUPPORTED),
-        (WipeWork(target=WIPE.target, methods=(WipeMethod.USER_DELETION,)), Policy(), Code.UNSUPPORTED),
-        (WipeWork(target=WIPE.target, methods=(*WIPE.methods, WipeMethod.SSH_KEY_REMOVAL)), Policy(), Code.UNSUPPORTED),
+        (WipeWork(target=WIPE.target, methods=tuple(WipeMethod)), Policy(), None),
     ],
 )
 def test_the_policy_and_this_version_only_narrow(work: Work, policy: Policy, expected: Code | None) -> None:

@@ -19,7 +19,7 @@ from shared.codec import decode, encode
 from shared.codes import Code
 from shared.documents import GrantOutcome, Target, WipeEvidence, WipeWork
 from shared.messages import Command, Refused, Result
-from shared.records import WipeMethod, WipeStatus
+from shared.records import WipeStatus
 from tests.agent.wiper.harness import PURGE, SOURCE, Platform, SimulatedWiper, Wiper
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + " me@home"
@@ -70,7 +70,8 @@ def test_a_wipe_empties_the_home_and_says_it_was_simulated(
     assert evidence.simulated
     assert list((tree / "home").iterdir()) == []
     places = {place.name: place for place in evidence.places}
-    assert places["home"].found == places["home"].removed == 5
+    assert places["keys"].found == places["keys"].removed == 1
+    assert places["home"].found == places["home"].removed == 4
     assert places["processes"].state == "not_applicable"
     assert b"work" not in msgspec.json.encode(evidence.places)
 
@@ -193,9 +194,6 @@ def test_a_doubtful_order_is_refused_and_nothing_changes(
     assert wiper.refusal(platform.wipe(tenant, issued_at=now + timedelta(minutes=6))) == Code.CLOCK_UNTRUSTED
     assert wiper.refusal(old) == Code.REPLAYED
     assert wiper.refusal(Platform().wipe(tenant)) == Code.BAD_SIGNATURE
-    for methods in ((WipeMethod.USER_DELETION,), (*PURGE, WipeMethod.SSH_KEY_REMOVAL)):
-        work = WipeWork(target=tenant, methods=methods)
-        assert wiper.refusal(platform.command(platform.order(work))) == Code.UNSUPPORTED
     assert snapshot(tree) == before
     wiper.wipe(first)
     assert wiper.refusal(platform.wipe(tenant, command_id=reused.command_id)) == Code.ID_REUSE

@@ -1,0 +1,250 @@
+"""
+Which files this machine's sshd takes keys from, by its own word, and what is in them.
+
+Source: sshd_config(5), AuthorizedKeysFile, AuthorizedKeysCommand, TrustedUserCAKeys and TOKENS; sshd(8), -T and -C.
+"""
+
+import base64
+import errno
+import hashlib
+import os
+import pwd
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from agent.wiper.accounts import Account
+from agent.wiper.children import in_child
+from agent.wiper.ground import Ground
+from agent.wiper.lines import Keep, changed
+from agent.wiper.tools import is_there, run
+
+DEADLINE_S = 10.0
+USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+"""Where keys are looked for by default; they are looked at even where sshd is told otherwise, or is not installed."""
+MAX_FILE_BYTES = 4 * 2**20
+_NO_DIRECTORY = re.compile(r"Missing privilege separation directory: (/run/[\w-]+|/var/run/[\w-]+)$")
+MOST_ASKED = 200
+"""How often a program that gives out keys is asked: once for each account and key."""
+_MATCH = re.compile(r"^\s*match\b", re.IGNORECASE | re.MULTILINE)
+
+
+class Sources(NamedTuple):
+    """
+    Where sshd takes one user's keys from.
+
+    `command`: a program that is asked, with its arguments; `command_user`: as whom; `authorities`: a file of CA keys.
+    """
+
+    files: tuple[str, ...] = USUAL
+    command: str | None = None
+    command_user: str = ""
+    authorities: str | None = None
+
+
+class KeyFile(NamedTuple):
+    """A file that keys are taken from: for which accounts, and as whom it may be read and changed."""
+
+    path: str
+    names: tuple[str, ...]
+    uid: int
+    gid: int
+
+
+def parse(text: str) -> Sources:
+    """Read what `sshd -T` prints: a keyword and its value a line, keywords in lower case."""
+    values = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+    files = tuple(values.get("authorizedkeysfile", " ".join(USUAL)).split())
+    command, authorities = values.get("authorizedkeyscommand", "none"), values.get("trustedusercakeys", "none")
+    return Sources(
+        tuple(one for one in files if one != "none"),
+        None if command == "none" else command,
+        values.get("authorizedkeyscommanduser", ""),
+        None if authorities == "none" else authorities,
+    )
+
+
+def expand(pattern: str, account: Account) -> str:
+    """Return the path that a pattern means for an account; relative ones start in the home."""
+    tokens = {"%%": "%", "%h": account.home, "%u": account.name, "%U": str(account.uid)}
+    path = re.sub(r"%[%huU]", lambda found: tokens[found[0]], pattern)
+    return os.path.normpath(path if path.startswith("/") else f"{account.home}/{path}")
+
+
+def sources(name: str) -> Sources:
+    """
+    Ask sshd for the sources of one user's keys.
+
+    Raises:
+        OSError: it is not installed, or cannot say.
+    """
+    argv = ("sshd", "-T", "-C", f"user={name},host=localhost,addr=127.0.0.1")
+    done = run(*argv, deadline_s=DEADLINE_S)
+    missing = _NO_DIRECTORY.search(done.words)
+    if done.code and missing:
+        # It only wants its empty run-time directory, which is there while it runs as a service.
+        os.makedirs(missing[1], mode=0o755, exist_ok=True)  # noqa: PTH103
+        done = run(*argv, deadline_s=DEADLINE_S)
+    if done.code:
+        raise OSError(errno.EIO, f"sshd -T ended with {done.code}: {done.words}")
+    return parse(done.out)
+
+
+class Asking(NamedTuple):
+    """A program that gives out keys, as whom it runs, and for which account it is asked."""
+
+    command: str
+    user: str
+    account: Account
+
+
+class Survey(NamedTuple):
+    """All key files of a machine, the programs that give out keys, and what could not be looked at."""
+
+    files: tuple[KeyFile, ...]
+    programs: tuple[Asking, ...]
+    unseen: tuple[str, ...]
+
+
+def survey(ground: Ground, accounts: Iterable[Account]) -> Survey:
+    """Return every file that sshd takes any account's keys from, and the usual ones; each once."""
+    known = tuple(accounts)
+    asked, unseen = _asked(ground, known)
+    found: dict[str, KeyFile] = {}
+    programs = []
+    for account in known:
+        chosen = asked.get(account.name, Sources())
+        if chosen.command is not None:
+            programs.append(Asking(chosen.command, chosen.command_user, account))
+        patterns = dict.fromkeys((*chosen.files, *USUAL))
+        for pattern in patterns:
+            path = expand(pattern, account)
+            own = path.startswith(account.home.rstrip("/") + "/") and account.home != "/"
+            before = found.get(path)
+            names = (*before.names, account.name) if before else (account.name,)
+            uid, gid = (account.uid, account.gid) if own else (0, 0)
+            found[path] = KeyFile(path, names, before.uid if before else uid, before.gid if before else gid)
+        if chosen.authorities is not None:
+            found.setdefault(chosen.authorities, KeyFile(chosen.authorities, (), 0, 0))
+    return Survey(tuple(found.values()), tuple(programs), unseen)
+
+
+def gives(asking: Asking, blob: str) -> bool:
+    """
+    Return whether a program would let a key in, asked as sshd asks it.
+
+    Raises:
+        OSError: it cannot be run, or not in time, or says that something is wrong.
+    """
+    try:
+        user = pwd.getpwnam(asking.user)
+    except KeyError as error:
+        raise OSError(errno.ENOENT, f"no user {asking.user}") from error
+    raw = base64.b64decode(blob)
+    kind = raw[4 : 4 + int.from_bytes(raw[:4], "big")].decode("ascii", "replace")
+    fingerprint = base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
+    tokens = {
+        "%%": "%",
+        "%u": asking.account.name,
+        "%U": str(asking.account.uid),
+        "%h": asking.account.home,
+        "%k": blob,
+        "%t": kind,
+        "%f": f"SHA256:{fingerprint}",
+    }
+    words = asking.command.split()
+    argv = [re.sub(r"%[%uUhktf]", lambda found: tokens[found[0]], word) for word in words]
+    done = run(*argv, *([asking.account.name] if len(words) == 1 else []), deadline_s=DEADLINE_S, user=user[2:4])
+    if done.code:
+        raise OSError(errno.EIO, f"it ended with {done.code}")
+    return changed(done.out, without(frozenset({blob})))[1] > 0
+
+
+def _asked(ground: Ground, accounts: tuple[Account, ...]) -> tuple[dict[str, Sources], tuple[str, ...]]:
+    if ground.simulated or not is_there("sshd"):
+        return {}, ()
+    asked: dict[str, Sources] = {}
+    try:
+        everyone = None if _differs(ground) else sources("root")
+        for account in accounts:
+            asked[account.name] = everyone or sources(account.name)
+    except OSError as error:
+        return asked, (f"sshd's own configuration: {error.strerror}",)
+    return asked, ()
+
+
+def _differs(ground: Ground) -> bool:
+    """Return whether sshd treats users differently: a Match block anywhere in its configuration."""
+    texts = [ground.read("/etc/ssh/sshd_config")]
+    try:
+        directory = ground.open_directory("/etc/ssh/sshd_config.d")
+    except FileNotFoundError:
+        return bool(_MATCH.search(texts[0]))
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - by descriptor
+    finally:
+        os.close(directory)
+    texts += [ground.read(f"/etc/ssh/sshd_config.d/{name}") for name in names]
+    return any(_MATCH.search(text) for text in texts)
+
+
+def without(blobs: frozenset[str]) -> Keep:
+    """Return what drops the lines that hold one of these key bodies, whatever options stand before it."""
+
+    def keep(line: str) -> str | None:
+        if line.lstrip().startswith("#"):
+            return line
+        return None if blobs & set(re.split(r"[\s,]+", line)) else line
+
+    return keep
+
+
+def read(file: KeyFile) -> str:
+    """
+    Return a key file's text as its owner sees it; empty where there is none, or where he, and so sshd, may not read it.
+
+    Raises:
+        OSError: it cannot be read; ETIMEDOUT on a file system that hangs; EFBIG.
+    """
+    try:
+        return in_child(lambda: _bytes(file.path), DEADLINE_S, (file.uid, file.gid)).decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return ""
+
+
+def write(file: KeyFile, content: str) -> None:
+    """
+    Replace a key file as its owner: a link in it can then hurt only him.
+
+    Raises:
+        OSError: it cannot be written; it is as it was then.
+    """
+    raw = content.encode("utf-8", "surrogateescape")
+    in_child(lambda: _replace(file.path, raw), DEADLINE_S, (file.uid, file.gid))
+
+
+def _bytes(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(fd, "rb") as file:
+        raw = file.read(MAX_FILE_BYTES + 1)
+    if len(raw) > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return raw
+
+
+def _replace(path: str, raw: bytes) -> bytes:
+    true = os.path.realpath(path)
+    mode = os.stat(true).st_mode & 0o777  # noqa: PTH116 - a fixed path
+    beside = f"{true}.rackproof-{os.getpid()}"
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(beside, true)  # noqa: PTH104
+    except BaseException:
+        os.unlink(beside)  # noqa: PTH108
+        raise
+    return b""

@@ -1,0 +1,93 @@
+"""
+The account itself, by the system's own tool without its -r and -f: what it checks is one more guard.
+
+Afterwards its rows in the backups of the account files, from which it could come back to life.
+"""
+
+from contextlib import nullcontext
+
+from agent.wiper import names
+from agent.wiper.kernel import account_files_locked
+from agent.wiper.lines import Keep, count, rewrite
+from agent.wiper.names import Rule
+from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.tools import run
+
+DEADLINE_S = 60.0
+
+FILES: tuple[tuple[str, Rule], ...] = (
+    ("/etc/passwd", names.first_field),
+    ("/etc/shadow", names.first_field),
+    ("/etc/subuid", names.first_field),
+    ("/etc/subgid", names.first_field),
+    ("/etc/group", names.member),
+    ("/etc/gshadow", names.member),
+)
+"""The account files, and which rule tells the tenant's rows. Source: passwd(5), shadow(5), group(5), subuid(5)."""
+
+POWERFUL = frozenset({"root", "sudo", "wheel", "admin", "docker", "lxd", "incus", "disk", "shadow", "kmem", "libvirt"})
+"""Groups whose members can become root. Source: Debian wiki, SystemGroups; each project's own warning."""
+
+
+class Account:
+    """The tenant's rows in the account files and in their backups."""
+
+    name = "account"
+
+    def __init__(self, subject: Subject) -> None:
+        self._ground = subject.ground
+        self._name = subject.tenant.name
+
+    def find(self) -> Found:
+        """Count the rows; membership in a group that makes root is a finding for good."""
+        powerful = sorted(self._groups() & POWERFUL)
+        findings = (f"the tenant was in {', '.join(powerful)}: he could become root",) if powerful else ()
+        return Found(self._rows(""), findings)
+
+    def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
+        """Have the account deleted, then clear the backups."""
+        before, notes = self._rows("") + self._rows("-"), list[str]()
+        if not self._ground.simulated and self._has_row():
+            done = run("userdel", "--", self._name, deadline_s=DEADLINE_S)
+            if done.code:
+                notes.append(f"userdel ended with {done.code}: {done.words}")
+        if not self._has_row():
+            # userdel keeps the backups, and leaves out what another program has changed meanwhile.
+            with account_files_locked() if not self._ground.simulated else nullcontext():
+                for path, rule in FILES:
+                    for suffix in ("", "-"):
+                        self._clear(path + suffix, rule, notes)
+        return Erased(before - self._rows("") - self._rows("-"), tuple(dict.fromkeys(notes)))
+
+    def verify(self) -> Looked:
+        """Count the rows again, those in the backups included."""
+        return clean_or(self._rows("") + self._rows("-"), "rows in the account files or their backups")
+
+    def _has_row(self) -> bool:
+        return count(self._ground, "/etc/passwd", self._keep(names.first_field)) > 0
+
+    def _rows(self, suffix: str) -> int:
+        return sum(count(self._ground, path + suffix, self._keep(rule)) for path, rule in FILES)
+
+    def _clear(self, path: str, rule: Rule, notes: list[str]) -> None:
+        try:
+            rewrite(self._ground, path, self._keep(rule))
+        except OSError as error:
+            notes.append(f"{path} stays as it is: {error.strerror}")
+
+    def _keep(self, rule: Rule) -> Keep:
+        if rule is not names.member:
+            return lambda line: rule(line, self._name)
+        primary = self._primary_groups()
+        # A group that is another account's first one stays, whatever it is called.
+        return lambda line: line if line.split(":")[0] in primary else rule(line, self._name)
+
+    def _primary_groups(self) -> set[str]:
+        rows = [row.split(":") for row in self._ground.read("/etc/passwd").splitlines()]
+        used = {row[3] for row in rows if len(row) == 7 and row[0] != self._name}
+        groups = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
+        return {row[0] for row in groups if len(row) == 4 and row[0] == self._name and row[2] in used}
+
+    def _groups(self) -> set[str]:
+        rows = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
+        return {row[0] for row in rows if len(row) == 4 and self._name in row[3].split(",")}

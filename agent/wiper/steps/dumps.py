@@ -1,0 +1,56 @@
+"""
+Core dumps of the tenant's processes: owned by root, with his memory in them, told by the user id in their names.
+
+Source: systemd-coredump(8) and its storage names "core.COMMAND.UID.BOOT.PID.TIME"; apport's "PATH.UID.crash".
+"""
+
+import re
+
+from agent.wiper.folders import entries, take
+from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+
+COREDUMPS = "/var/lib/systemd/coredump"
+CRASHES = ("/var/crash", "/var/lib/apport/coredump")
+
+
+class Dumps:
+    """Core dumps and crash reports of the tenant's."""
+
+    name = "dumps"
+
+    def __init__(self, subject: Subject) -> None:
+        self._ground = subject.ground
+        self._owns = subject.tenant.owns
+
+    def find(self) -> Found:
+        """Count them."""
+        return Found(len(self._mine()))
+
+    def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
+        """Remove them."""
+        removed, notes = 0, []
+        for folder, name in self._mine():
+            try:
+                take(self._ground, folder, name, self._owns)
+                removed += 1
+            except OSError as error:
+                notes.append(f"a core dump stays: {error.strerror}")
+        return Erased(removed, tuple(dict.fromkeys(notes)))
+
+    def verify(self) -> Looked:
+        """Count them again."""
+        return clean_or(len(self._mine()), "core dumps")
+
+    def _mine(self) -> list[tuple[str, str]]:
+        found = [(COREDUMPS, name) for name, _ in entries(self._ground, COREDUMPS) if self._is_mine(name, _CORE)]
+        for folder in CRASHES:
+            found += [(folder, name) for name, _ in entries(self._ground, folder) if self._is_mine(name, _CRASH)]
+        return found
+
+    def _is_mine(self, name: str, form: re.Pattern[str]) -> bool:
+        told = form.search(name)
+        return told is not None and self._owns(int(told[1]))
+
+
+_CORE = re.compile(r"^core\..*\.(\d+)\.[0-9a-f]{32}\.\d+\.\d+")
+_CRASH = re.compile(r"[._](\d+)\.(?:crash|upload|uploaded)$")

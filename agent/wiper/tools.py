@@ -1,0 +1,53 @@
+"""The system's own tools, started with nothing of ours around them and never without a deadline."""
+
+import errno
+import os
+import subprocess
+from typing import NamedTuple
+
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+MAX_WORDS = 200
+
+
+class Ended(NamedTuple):
+    """How a tool ended: its exit code, what it wrote to stdout, and its complaints in one line."""
+
+    code: int
+    out: str
+    words: str
+
+
+def run(*argv: str, deadline_s: float, user: tuple[int, int] | None = None) -> Ended:
+    """
+    Run a tool to its end, as the user and group `user` where that is given.
+
+    Raises:
+        OSError: it does not exist (ENOENT) or did not end in time (ETIMEDOUT; it was killed).
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline_s,
+            check=False,
+            env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
+            cwd="/",
+            user=None if user is None else user[0],
+            group=None if user is None else user[1],
+            extra_groups=None if user is None else (),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(errno.ETIMEDOUT, f"{argv[0]} did not end within {deadline_s:.0f} s") from error
+    words = " ".join(done.stderr.decode("utf-8", "replace").split())[:MAX_WORDS]
+    return Ended(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), words)
+
+
+def is_there(name: str) -> bool:
+    """Return whether a tool is installed."""
+    return any(os.access(f"{folder}/{name}", os.X_OK) for folder in SYSTEM_PATH.split(":"))
+
+
+def systemd_runs() -> bool:
+    """Return whether this machine was booted by systemd. Source: sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")  # noqa: PTH112 - a fixed path, as documented
