@@ -28,4 +28,4 @@ def split(token: str) -> tuple[str, str]:
 
 def digest_of(secret: str) -> str:
     """Return what is stored of a secret. 256 random bits need no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "backslashreplace")).hexdigest()

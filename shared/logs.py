@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from json import dumps
 from typing import TextIO
 
 import structlog
@@ -29,7 +30,7 @@ def configure(*, json: bool | None = None, level: str = "info", stream: TextIO |
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if as_json else _unchanged,
+            _traceback if as_json else _unchanged,
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -37,7 +38,35 @@ def configure(*, json: bool | None = None, level: str = "info", stream: TextIO |
         cache_logger_on_first_use=True,
     )
     # Libraries that use the standard logger (aiohttp, apscheduler, alembic) speak up only when something is wrong.
-    logging.basicConfig(stream=out, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True)
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_OneLine(as_json=as_json))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+_traceback = structlog.processors.ExceptionRenderer(
+    # Never the values of variables: tokens and keys are among them.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+class _OneLine(logging.Formatter):
+    """What a library says, in one line whatever it is; a stranger's bad request must not fill the log."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        words = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            words += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        words = " ".join(words.split())[:1000]
+        level = record.levelname.lower()
+        if not self._as_json:
+            return f"{level} {record.name} {words}"
+        said = {"event": "library.said", "logger": record.name, "level": level, "words": words}
+        return dumps(said)
 
 
 def _unchanged(

@@ -203,7 +203,7 @@ def test_nothing_of_a_hostile_tenant_is_left_and_nothing_of_others_is_touched(
     before = neighbour()
     system, rows = json.loads(machine.python(SNAPSHOT, "/etc")), account_rows(machine, "mallory")
     evidence = root_wiper.wipe(machine_platform.wipe(target))
-    assert status(evidence) is WipeStatus.SUCCESS, evidence
+    assert status(evidence) is WipeStatus.SUCCESS, evidence.methods[0].reasons
     for uid in (target.uid, sub + 5, sub + 7):
         assert machine.python(LEFT, str(uid)) == ""
     assert neighbour() == before
@@ -245,7 +245,7 @@ def test_mounts_in_the_home_are_detached_and_what_lies_behind_them_stays(
     machine.run("sh", "-c", "echo '/home/bob /home/eve/mnt none bind 0 0' >> /etc/fstab")
     before = neighbour()
     evidence = root_wiper.wipe(machine_platform.wipe(target))
-    assert status(evidence) is WipeStatus.SUCCESS, evidence
+    assert status(evidence) is WipeStatus.SUCCESS, evidence.methods[0].reasons
     assert places(evidence)["mounts"].removed == 5
     assert machine.run("cat", "/etc/fstab") == "# kept\n"
     assert "eve" not in machine.run("cat", "/proc/self/mountinfo")
@@ -402,7 +402,7 @@ def test_a_wipe_killed_anywhere_ends_clean(
     final = root_wiper.raw(command).splitlines()[-1] + b"\n"
     assert root_wiper.raw(command) == final
     evidence = root_wiper.wipe(command)
-    assert status(evidence) is WipeStatus.SUCCESS, evidence
+    assert status(evidence) is WipeStatus.SUCCESS, evidence.methods[0].reasons
     assert len(evidence.attempts) > 1
     assert sum(one.ended_at is None for one in evidence.attempts) <= sum(cut)
     assert machine.python(LEFT, str(target.uid)) == ""

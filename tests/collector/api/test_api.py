@@ -161,6 +161,13 @@ async def test_roles_are_kept(served):
     assert (await served("auditor").get("/v1/nothing"))[1]["code"] == "not_found"
 
 
+@pytest.mark.parametrize("token", ["", "x", "rps_", "rps__", "rps_a_b", "\u00e9", "rps_\u00e9_\u00ff", "a" * 8000])
+async def test_a_token_that_is_none_is_refused(served, token):
+    """Whatever bytes a stranger sends as one."""
+    status, problem = await served().ask("GET", "/v1/users", Authorization=f"Bearer {token}")
+    assert (status, problem["code"]) == (401, "unauthenticated")
+
+
 async def test_every_answer_has_a_request_id(served):
     """A problem names the id under which the log has more."""
     _, problem = await served().get("/v1/users/usr_0")
