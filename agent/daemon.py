@@ -112,7 +112,7 @@ class Daemon:
         log.info("agent.stopped")
 
     def _doers(self) -> dict[str, Doer]:
-        wiper = Wiper(wiper_argv(self._settings))
+        wiper = Wiper(wiper_argv(self._settings), self._settings.wiper_socket)
         return {"benchmark": self._benchmark, "wipe": wiper.do, "access_grant": wiper.do}
 
     async def _benchmark(self, order: Order, envelope: Envelope, report: Report) -> Answer:

@@ -20,6 +20,10 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             os.fchmod(descriptor, mode)
+            if os.geteuid() == 0:
+                # What root leaves in a service's own directory is the service's to read.
+                owner = path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             view = memoryview(content)
             while view:
                 view = view[os.write(descriptor, view) :]

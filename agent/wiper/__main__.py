@@ -19,6 +19,7 @@ from agent.wiper.desk import Desk
 from agent.wiper.evidence import Machine
 from agent.wiper.ground import Ground, real_machine, simulated_machine
 from agent.wiper.kernel import hide_memory, require_openat2
+from agent.wiper.mountinfo import require_whole_view
 from shared import logs
 from shared.codec import decode
 from shared.codes import Code, Trouble
@@ -98,6 +99,8 @@ def _arguments() -> argparse.Namespace:
 def _serve(arguments: argparse.Namespace) -> None:
     require_openat2()
     hide_memory()
+    if not arguments.sandbox:
+        require_whole_view()
     ground = simulated_machine(arguments.sandbox.absolute()) if arguments.sandbox else real_machine()
     state = arguments.state.absolute()
     _check_state(state)

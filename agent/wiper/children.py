@@ -57,7 +57,7 @@ def _work(work: Callable[[], bytes], pipe: int, user: tuple[int, int] | None) ->
         os.closerange(0, pipe)
         os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
         if user is not None and user != (0, 0):
-            become(*user)
+            _become(user)
         answer = b"ok " + work()
     except OSError as error:
         answer = b"errno %d" % (error.errno or errno.EIO)
@@ -69,6 +69,14 @@ def _work(work: Callable[[], bytes], pipe: int, user: tuple[int, int] | None) ->
             view = view[os.write(pipe, view) :]
     finally:
         os._exit(0)
+
+
+def _become(user: tuple[int, int]) -> None:
+    """Become the user, or break: what the work then says of its own permissions would be taken for the user's."""
+    try:
+        become(*user)
+    except OSError as error:
+        raise RuntimeError("this program may not become the user") from error
 
 
 def _answer(readable: int, until: float) -> bytes:

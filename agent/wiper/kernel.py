@@ -32,7 +32,9 @@ SYS_KEYCTL = {"x86_64": 250, "aarch64": 219}
 KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING, KEY_SPEC_USER_SESSION_KEYRING = 7, -4, -5
 PR_SET_DUMPABLE = 4
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
-LOOP_CLR_FD = 0x4C01
+LOOP_CLR_FD, LOOP_GET_STATUS64 = 0x4C01, 0x4C05
+LOOP_INFO64_BYTES = 232
+"""Source: Linux, include/uapi/linux/loop.h."""
 CAPABILITY_VERSION_3 = 0x20080522
 IPC_RMID = 0
 AGAIN = 16
@@ -146,6 +148,16 @@ def unmount(path: str) -> None:
 def swap_off(path: str) -> None:
     """Stop swapping to a file. Source: swapoff(2)."""
     _checked(_libc.swapoff(os.fsencode(path)), path)
+
+
+def loop_file_system(device: str) -> int:
+    """Return the device number of the file system with a loop device's file. Source: loop(4), LOOP_GET_STATUS64."""
+    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        raw = fcntl.ioctl(fd, LOOP_GET_STATUS64, bytes(LOOP_INFO64_BYTES))
+    finally:
+        os.close(fd)
+    return int(struct.unpack_from("Q", raw)[0])
 
 
 def release_loop(device: str) -> None:

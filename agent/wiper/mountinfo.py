@@ -6,6 +6,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from agent.wiper.tools import systemd_runs
+from shared.codes import Code, Trouble
+
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 STORED = frozenset(
@@ -133,6 +136,33 @@ def to_look_at(mounts: tuple[Mount, ...]) -> tuple[tuple[Mount, ...], tuple[Moun
             chosen.append(mount)
     unknown = tuple(one for one in mounts if one.kind not in STORED | VIRTUAL)
     return tuple(chosen), unknown
+
+
+def require_whole_view() -> None:
+    """
+    Pass if this process sees the machine as its first process does: the same mounts and the same user ids.
+
+    A sandbox of its own would make it find clean what it cannot see, and unmount only in its own view. Only where
+    systemd starts it: there such a sandbox is one line of configuration away.
+
+    Raises:
+        Trouble: `bad_configuration`.
+    """
+    if not systemd_runs():
+        return
+    views = [_root_mount(Path(f"/proc/{who}/mountinfo").read_bytes()) for who in ("self", "1")]
+    ids = Path("/proc/self/uid_map").read_text("ascii").split()
+    if views[0] != views[1] or ids != ["0", "0", "4294967295"]:
+        raise Trouble(
+            Code.BAD_CONFIGURATION,
+            "the wiper was given a view of its own of the machine, and cannot say what is in the rest",
+            "take PrivateTmp, ProtectSystem, PrivateUsers and the like out of rackproof-wiper@.service",
+        )
+
+
+def _root_mount(raw: bytes) -> bytes:
+    """Return the id of the mount on "/", the last one where several are stacked."""
+    return [line.split(b" ")[0] for line in raw.splitlines() if line.split(b" ")[4] == b"/"][-1]
 
 
 def _plain(field: bytes) -> str:

@@ -6,6 +6,7 @@ is left, nothing of the home is deleted, because what lies behind it may be some
 """
 
 import errno
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from agent.wiper import lines, mountinfo, names
 from agent.wiper.children import in_child
-from agent.wiper.kernel import release_loop, swap_off, unmount
+from agent.wiper.kernel import loop_file_system, release_loop, swap_off, unmount
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
 
@@ -31,10 +32,11 @@ class Mounts:
     def __init__(self, subject: Subject) -> None:
         tenant, ground = subject.tenant, subject.ground
         self._ground = ground
-        parent = tenant.home.rpartition("/")[0]
-        self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{parent}/{tenant.quarantine}"))
+        self._parent = tenant.home.rpartition("/")[0]
+        self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{self._parent}/{tenant.quarantine}"))
         self._uid = ground.owner(tenant.uid)
         self._simulated = ground.simulated
+        self._mounted: set[int] = set()
 
     def find(self) -> Found:
         """Count them."""
@@ -56,9 +58,8 @@ class Mounts:
                 _try(partial(_bounded, partial(unmount, mount.point), CALL_S), "a mount stays", notes)
             if len(self._mounts()) in {0, before_round}:
                 break
-        for device, path in _loops():
-            if self._is_inside(path):
-                _try(partial(_bounded, partial(release_loop, device), CALL_S), "a loop device stays", notes)
+        for device in self._loop_devices():
+            _try(partial(_bounded, partial(release_loop, device), CALL_S), "a loop device stays", notes)
         left = self._count()
         return Erased(before - left, tuple(dict.fromkeys(notes)))
 
@@ -67,13 +68,33 @@ class Mounts:
         return clean_or(self._count(), "mounts, swap files or loop devices in or from the home")
 
     def _count(self) -> int:
-        files = self._inside((*_swap_files(), *(path for _, path in _loops())))
-        return len(self._mounts()) + len(files) + lines.count(self._ground, FSTAB, self._keep)
+        held = len(self._inside(_swap_files())) + len(self._loop_devices())
+        return len(self._mounts()) + held + lines.count(self._ground, FSTAB, self._keep)
+
+    def _loop_devices(self) -> list[str]:
+        """
+        Return the loop devices whose file is in the home or in what was mounted there.
+
+        The kernel names files of every container by their paths in there, so the file system is compared too.
+        """
+        if self._simulated:
+            return []
+        named = [device for device, path in _loops() if self._is_inside(path)]
+        if not named:
+            return []
+        homes = self._ground.open_directory(self._parent)
+        try:
+            here = os.fstat(homes).st_dev
+        finally:
+            os.close(homes)
+        return [device for device in named if _is_on(device, {here, *self._mounted})]
 
     def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.
         uid = -1 if self._simulated else self._uid
-        return mountinfo.of_tenant(mountinfo.current(), self._homes, uid)
+        found = mountinfo.of_tenant(mountinfo.current(), self._homes, uid)
+        self._mounted |= {os.makedev(*map(int, one.device.split(":"))) for one in found}
+        return found
 
     def _inside(self, paths: Iterable[str]) -> list[str]:
         return [path for path in paths if self._is_inside(path)]
@@ -86,6 +107,15 @@ class Mounts:
 
     def _forget_lines(self) -> None:
         lines.rewrite(self._ground, FSTAB, self._keep)
+
+
+def _is_on(loop: str, file_systems: set[int]) -> bool:
+    try:
+        return loop_file_system(loop) in file_systems
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # let go meanwhile
+            return False
+        raise
 
 
 def _bounded(call: Callable[[], None], deadline_s: float) -> None:
@@ -119,9 +149,11 @@ def _swap_files() -> Iterator[str]:
 
 def _loops() -> Iterator[tuple[str, str]]:
     """Give each loop device with its file, also one that was deleted. Source: Linux, sysfs-block-loop."""
-    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            name = path.read_text("utf-8", "surrogateescape").rstrip("\n")
-        except OSError:  # the device was let go between the two calls
+    for device in os.listdir("/sys/block"):  # noqa: PTH208 - names only
+        if not device.startswith("loop"):
             continue
-        yield f"/dev/{path.parts[3]}", name.removesuffix(" (deleted)")
+        try:
+            name = Path("/sys/block", device, "loop/backing_file").read_text("utf-8", "surrogateescape").rstrip("\n")
+        except OSError:  # it has no file, or was let go between the two calls
+            continue
+        yield f"/dev/{device}", name.removesuffix(" (deleted)")

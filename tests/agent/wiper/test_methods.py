@@ -208,6 +208,24 @@ def test_marks_on_files_of_others_and_keys_in_the_kernel_go(machine, tenant, wip
     machine.run("rm", "/var/grouped", "/var/listed", "/var/old")
 
 
+def test_loop_devices_on_his_files_are_let_go_and_no_namesakes(machine, tenant, wipe, missing):
+    """Also on a file that was deleted; one on another machine's file of the same name, in a container say, stays."""
+    home = f"/home/{tenant.username}"
+    make = f"truncate -s 1M {home}/x && losetup --show -f {home}/x && rm {home}/x"
+    try:
+        mine = machine.run("sh", "-c", make).strip()
+    except AssertionError as error:
+        missing(f"loop devices: {error}")
+    other = machine.run("unshare", "--mount", "sh", "-c", f"mount -t tmpfs container {home} && {make}").strip()
+    try:
+        assert statuses(wipe(tenant, HOME)) == {HOME: WipeStatus.SUCCESS}
+        left = machine.run("losetup", "-a")
+        assert f"{mine}:" not in left
+        assert f"{other}:" in left
+    finally:
+        machine.run("losetup", "-d", other)
+
+
 def test_a_calm_tenant_is_deleted_with_success(machine, tenant, wipe):
     """Every place looked at and clean: success for all three, and the next account gets another uid."""
     machine.run("sh", "-c", f"echo hello > /home/{tenant.username}/file")
