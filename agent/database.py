@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from shared.codes import Code, Trouble
 
 SCHEMA = """
@@ -26,6 +28,9 @@ BALLAST_BYTES = 16 * 2**20
 """Held back on the disk: a tenant who fills it must not keep the agent from writing down orders and answers."""
 SCARCE_BYTES = 2 * 2**20
 """Free space at which the ballast is given up; more than one transaction needs."""
+
+
+log = structlog.get_logger()
 
 
 class Database:
@@ -79,16 +84,26 @@ class Database:
 
     def mind_space(self) -> None:
         """Give up the ballast when the disk is full, and take it back when there is plenty of room."""
-        room = shutil.disk_usage(self.path.parent).free
-        held = self._ballast.exists()
-        if held and room < SCARCE_BYTES:
+        try:
+            room = shutil.disk_usage(self.path.parent).free
+            held = self._ballast.exists()
+            if held and room < SCARCE_BYTES:
+                self._ballast.unlink(missing_ok=True)
+            elif not held and room > 8 * BALLAST_BYTES:
+                self._take_ballast()
+        except OSError as error:
+            # It is best effort: whether the disk can be written is for the transaction to find out.
+            log.debug("ballast.failed", error=error.strerror)
+
+    def _take_ballast(self) -> None:
+        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
+        except OSError:
             self._ballast.unlink(missing_ok=True)
-        elif not held and room > 8 * BALLAST_BYTES:
-            descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
-            finally:
-                os.close(descriptor)
+            raise
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the file and give the lock back."""

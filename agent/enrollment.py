@@ -119,7 +119,9 @@ async def _post(origin: str, request: EnrollmentRequest, ca_file: str) -> Enroll
                 allow_redirects=False,
             ) as response,
         ):
-            body = await response.content.read(MAX_REPLY_BYTES)
+            body = b""
+            while len(body) < MAX_REPLY_BYTES and (part := await response.content.read(MAX_REPLY_BYTES)):
+                body += part
             return _understood(response.status, body)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         words = f"{origin}: {type(error).__name__} {error}".strip()[:300]

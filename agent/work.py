@@ -16,6 +16,10 @@ from shared.messages import Accepted, Command, Progress, Refused, Result
 MOST_ATTEMPTS = 50
 """Times that one command's work is begun before it is given up: every restart of the agent costs one."""
 
+UNKEPT = frozenset({Code.STATE_UNWRITABLE, Code.STATE_CORRUPT})
+"""Trouble of our own disk: it ends nothing, and is tried again."""
+PAUSE_S = 5.0
+
 Answer = Result | Refused
 Report = Callable[[str, int, int], None]
 """Takes a step's name, how many of its items are done, and of how many."""
@@ -63,6 +67,10 @@ class Worker:
         try:
             self._admit(command, datetime.now(UTC))
         except Trouble as trouble:
+            if trouble.code in UNKEPT:
+                # Ours, not the order's fault: unanswered, it comes again when the disk has room.
+                log.error("command.not_kept", command_id=command.command_id, code=trouble.code, detail=trouble.detail)
+                return
             log.warning("command.refused", command_id=command.command_id, code=trouble.code, detail=trouble.detail)
             refused = Refused(command_id=command.command_id, code=trouble.code, detail=trouble.detail[:300])
             self._send(refused)
@@ -90,14 +98,26 @@ class Worker:
         """Do what the journal holds, oldest order first; ends only by cancellation."""
         while True:
             self._more.clear()
-            waiting = self._journal.unfinished()
+            try:
+                waiting = self._journal.unfinished()
+                if waiting:
+                    await self._do(waiting[0])
+            except Trouble as trouble:
+                log.error("journal.unusable", code=trouble.code, detail=trouble.detail)
+                await asyncio.sleep(PAUSE_S)
+                continue
             if not waiting:
                 await self._more.wait()
-                continue
-            await self._do(waiting[0])
 
     async def _do(self, entry: Entry) -> None:
-        order = open_signed(entry.envelope, Order, self._pinned.trust.order_public_key)
+        try:
+            order = open_signed(entry.envelope, Order, self._pinned.trust.order_public_key)
+        except Trouble as trouble:
+            # Signed by whom this machine obeyed before it was enrolled anew.
+            log.warning("command.dropped", command_id=entry.command_id, code=trouble.code)
+            self._journal.answer(Refused(command_id=entry.command_id, code=trouble.code, detail=trouble.detail[:300]))
+            self._notify()
+            return
         self.doing = entry.kind
         bound = log.bind(command_id=entry.command_id, kind=entry.kind, attempt=entry.attempts + 1)
         if entry.state is State.RUNNING and entry.attempts >= MOST_ATTEMPTS:
@@ -119,6 +139,10 @@ class Worker:
             return await self._doers[kind_of(order.work)](order, envelope, report)
         except Trouble as trouble:
             return self._give_up(order, envelope, trouble)
+        except Exception as error:
+            # One kind of work that breaks must not take the reports and the link with it.
+            log.exception("command.broke", command_id=order.command_id)
+            return self._give_up(order, envelope, Trouble(Code.INTERNAL, f"{type(error).__name__}: {error}"[:300]))
 
 
 def judge(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from shared.codes import Code, Trouble
+from shared.command_line import TRACEBACK
 from shared.settings import settle, text_of
 
 DEFAULT_FILE = Path("/etc/rackproof/collector.toml")
@@ -24,7 +25,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         listen: HOST:PORT of this process.
         origins: Addresses under which agents reach this collector ("https://collector.example"); the first one is
             told to people. Empty for the address listened on.
-        heartbeat_s: Seconds between two health reports.
+        heartbeat_s: Seconds between two health reports; at most 20, so that one that is lost makes nobody stale.
         commit_every_s: Longest time a report waits for its group commit.
         health_kept_h: Hours that single health reports are kept.
         log: "json", "text", or "auto" for JSON unless at a terminal.
@@ -35,7 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evidence: str = ""
     listen: Annotated[str, Meta(pattern=r"^\S+:\d{1,5}\Z")] = "127.0.0.1:8470"
     origins: tuple[str, ...] = ()
-    heartbeat_s: Annotated[float, Meta(ge=0.5, le=300)] = 15.0
+    heartbeat_s: Annotated[float, Meta(ge=0.5, le=20)] = 15.0
     commit_every_s: Annotated[float, Meta(gt=0, le=5)] = 0.2
     health_kept_h: Annotated[int, Meta(ge=1, le=24 * 31)] = 48
     log: Literal["auto", "json", "text"] = "auto"
@@ -77,7 +78,9 @@ def read_settings(file: Path | None, environment: Mapping[str, str], flags: Mapp
     path = file or DEFAULT_FILE
     text = text_of(path.read_text, path, named=file is not None)
     # The agent's variables share the first half of their prefix.
-    ours = {name: text for name, text in environment.items() if not name.startswith(f"{PREFIX}AGENT_")}
+    ours = {
+        name: text for name, text in environment.items() if not name.startswith(f"{PREFIX}AGENT_") and name != TRACEBACK
+    }
     settings = settle(Settings, file_text=text, environment=ours, prefix=PREFIX, flags=flags)
     if settings.port > 65_535:
         raise Trouble(Code.BAD_CONFIGURATION, f"port {settings.port} in listen = {settings.listen!r}")

@@ -1,6 +1,7 @@
 """The collector's private keys: one proves who it is on a link, one signs orders."""
 
 import os
+import secrets
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -51,7 +52,7 @@ def _key(path: Path) -> Ed25519PrivateKey:
 
 def _write_new(path: Path, content: bytes) -> None:
     """Two processes that start at once agree on one key: it appears whole under its name, or was there already."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, content)

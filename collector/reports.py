@@ -34,6 +34,7 @@ class ReportWriter:
         self._every_s = every_s
         self._waiting: list[tuple[Report, Callable[[Report], None]]] = []
         self._more = asyncio.Event()
+        self._flushing = asyncio.Lock()
         self.committed = 0
         self.failures = 0
         self.refused = 0
@@ -57,6 +58,10 @@ class ReportWriter:
 
     async def flush(self) -> None:
         """Commit everything that waits now; a batch that fails is tried again after a pause."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._more.clear()
         while self._waiting:
             batch = self._waiting[:LARGEST_BATCH]

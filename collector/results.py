@@ -16,6 +16,7 @@ from shared.codes import Code, Trouble
 from shared.documents import (
     BenchmarkOutcome,
     GrantOutcome,
+    MethodResult,
     Order,
     WipeEvidence,
     WipeWork,
@@ -128,7 +129,8 @@ class Results:
             case WipeEvidence():
                 for wipe in wipes_of(outcome, kept):
                     await records.insert(conn, wipe)
-                if all(one.status is WipeStatus.SUCCESS for one in outcome.methods):
+                # Only then is there nothing left that could still be ordered about this account.
+                if any(_is_deletion(one) for one in outcome.methods):
                     await accounts.mark_wiped(conn, row.hardware_id, outcome.target.generation, self._now())
             case WorkFailure() if row.kind == "wipe":
                 await self._failed_wipe(conn, row)
@@ -139,6 +141,10 @@ class Results:
         if isinstance(order.work, WipeWork):
             for method in order.work.methods:
                 await records.insert(conn, failed_wipe(row, method, self._now()))
+
+
+def _is_deletion(result: MethodResult) -> bool:
+    return result.method is WipeMethod.USER_DELETION and result.status is WipeStatus.SUCCESS
 
 
 def opened(envelope: Envelope, agent_key: bytes, wiper_key: bytes) -> Outcome:

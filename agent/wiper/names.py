@@ -42,7 +42,7 @@ def member(line: str, name: str) -> str | None:
 
 def sudo(line: str, name: str) -> str | None:
     """Drop a rule for the account, or take it out of a list of users. Source: sudoers(5), "User specification"."""
-    if not _statement(line):
+    if not (_statement(line) or re.match(r"\s*#\d+[\s,]", line)):  # "#1001" is a user, not a comment
         return line
     head, equals, rest = line.partition("=")
     words = head.split(None, 1)

@@ -146,6 +146,8 @@ class Enrollment:
                 object=claim.hardware_id,
             )
         self._watching.add(claim.hardware_id)
+        # A link that the machine's former keys opened ends here; a machine that is new has none.
+        await self._gateway.revoke(claim.hardware_id)
         reply = EnrollmentReply(
             hardware_id=claim.hardware_id, customer_id=customer_id, origin=claim.origin, trust=self._keyring.trust
         )
@@ -160,8 +162,7 @@ class Enrollment:
                 raise Trouble(Code.NOT_FOUND, f"no machine {key}")
             await links.revoke_keys(conn, key, self._now())
             await note(conn, caller, self._now(), "revoke", key)
-        await self._gateway.revoke(key)
-        return Answer(body=machine)
+        return Answer(body=machine, after=lambda: self._gateway.revoke(key))
 
 
 async def issue_token(conn: Connection, asked: TokenAsked, created_by: str, now: datetime) -> TokenMade:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from collector.api.records import key_in
-from collector.api.routing import Answer, Caller, Route
+from collector.api.routing import Answer, Caller, Route, whole
 from collector.links.gateway import Gateway
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
@@ -130,16 +130,3 @@ class Observing:
         async with self._database.read() as conn:
             rows: list[Any] = await health.history(conn, key_in(request), until - timedelta(hours=hours), until, limit)
         return Answer(body={"items": rows})
-
-
-def whole(request: web.Request, name: str, usual: int, most: int) -> int:
-    """
-    Return a whole number of the query, 1 to `most`.
-
-    Raises:
-        Trouble: `invalid`.
-    """
-    text = request.query.get(name, str(usual))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise Trouble(Code.INVALID, f"{name} is a whole number from 1 to {most}")
-    return int(text)

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from collector.api.auditing import note
-from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of
+from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of, whole
 from collector.evidence import EvidenceStore
 from collector.store import records
 from collector.store.engine import Connection, Database
@@ -201,14 +201,12 @@ def page_in(request: web.Request) -> tuple[int, str | None]:
     Raises:
         Trouble: `invalid`.
     """
-    text = request.query.get("limit", str(USUAL_ROWS))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ROWS):
-        raise Trouble(Code.INVALID, f"limit is a whole number from 1 to {MOST_ROWS}")
+    limit = whole(request, "limit", USUAL_ROWS, MOST_ROWS)
     cursor = request.query.get("cursor")
     if cursor is None:
-        return int(text), None
+        return limit, None
     try:
-        return int(text), base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode()
+        return limit, base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise Trouble(Code.INVALID, "cursor is not one of ours; take `next` of the page before") from error
 

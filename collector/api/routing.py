@@ -132,3 +132,16 @@ def _refuse_unknown(plain: dict[str, Any], known: tuple[str, ...]) -> None:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             raise Trouble(Code.INVALID, f"$.{name[:60]} is not known", hint)
+
+
+def whole(request: web.Request, name: str, usual: int, most: int) -> int:
+    """
+    Return a whole number of the query, 1 to `most`.
+
+    Raises:
+        Trouble: `invalid`.
+    """
+    text = request.query.get(name, str(usual))
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise Trouble(Code.INVALID, f"{name} is a whole number from 1 to {most}")
+    return int(text)

@@ -195,8 +195,8 @@ class Peer:
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
-        await self._confirm_join()
         try:
+            await self._confirm_join()
             match message:
                 case Health():
                     await self._health(message)
@@ -225,9 +225,9 @@ class Peer:
     async def _confirm_join(self) -> None:
         """The first message after the welcome proves that the welcome's counter is on the machine's disk."""
         if self._unconfirmed is not None:
-            counter, self._unconfirmed = self._unconfirmed, None
             async with self._rooms.database.write() as conn:
-                await links.confirm_join(conn, self.hardware_id, counter)
+                await links.confirm_join(conn, self.hardware_id, self._unconfirmed)
+            self._unconfirmed = None
 
     async def _health(self, message: Health) -> None:
         assert self._hello is not None
@@ -278,7 +278,6 @@ class Peer:
         for row in waiting:
             if row.command_id in sent:
                 continue
-            sent.add(row.command_id)
             if row.state == State.QUEUED:
                 if row.expires_at <= self._rooms.now():
                     continue
@@ -288,6 +287,7 @@ class Peer:
                     if not await commands.advance(conn, row.command_id, State.SENT, now=at, allowed_from=allowed):
                         continue
             envelope = msgspec.json.decode(row.envelope, type=Envelope)
+            sent.add(row.command_id)
             await self._send(Command(command_id=row.command_id, envelope=envelope))
 
     async def _send(self, message: Message) -> None:

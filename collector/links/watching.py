@@ -43,7 +43,10 @@ class Watching:
         self._started_at = self._now()
         async with self._database.read() as conn:
             for row in await presence.all_live(conn):
-                self.add(row.hardware_id, Presence(row.presence), row.last_received_at)
+                state = Presence(row.presence)
+                # A process that ended between telling of a report and committing it left no time of receipt.
+                heard = row.last_received_at or (row.presence_since if state is not Presence.NEVER else None)
+                self.add(row.hardware_id, state, heard)
 
     def add(self, hardware_id: str, state: Presence = Presence.NEVER, heard_at: datetime | None = None) -> None:
         """Begin to watch a machine, unless it is watched already."""

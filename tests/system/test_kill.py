@@ -23,7 +23,7 @@ def test_nothing_is_lost_or_done_twice_when_both_ends_are_killed(own_agent, own_
     """20 commands are queued while agent, collector and wiper are killed at random moments."""
     agent, collector = own_agent, own_collector
     kills = request.config.getoption("--kills")
-    seed = int(os.environ.get("RACKPROOF_SEED", time.time_ns() % 10**9))
+    seed = int(os.environ.get("KILL_SEED", time.time_ns() % 10**9))
     print(f"seed {seed}, {kills} kills")
     dice = random.Random(seed)
     tenants = [f"tenant{number}" for number in range(WIPES)]

@@ -37,6 +37,7 @@ class Account:
     def __init__(self, subject: Subject) -> None:
         self._ground = subject.ground
         self._name = subject.tenant.name
+        self._uid = str(subject.tenant.uid)
 
     def find(self) -> Found:
         """Count the rows; membership in a group that makes root is a finding for good."""
@@ -77,7 +78,8 @@ class Account:
 
     def _keep(self, rule: Rule) -> Keep:
         if rule is not names.member:
-            return lambda line: rule(line, self._name)
+            # Subordinate ids may be given to the number; in the other files a number is nobody's name.
+            return lambda line: None if rule(line, self._name) is None else rule(line, self._uid)
         primary = self._primary_groups()
         # A group that is another account's first one stays, whatever it is called.
         return lambda line: line if line.split(":")[0] in primary else rule(line, self._name)

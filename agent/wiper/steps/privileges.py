@@ -23,6 +23,7 @@ TABLES: tuple[tuple[str, Rule], ...] = (
     ("/etc/doas.conf", names.doas),
     ("/etc/security/limits.conf", names.first_field),
     ("/etc/security/access.conf", names.access),
+    ("/etc/security/opasswd", names.first_field),
     ("/etc/cron.allow", names.first_field),
     ("/etc/at.allow", names.first_field),
 )
@@ -131,12 +132,21 @@ class Privileges:
                     yield Table(f"{folder}/{name}", self._keep(rule), whole=True)
 
     def _keep(self, rule: Rule) -> Keep:
-        return lambda line: rule(line, self._tenant.name)
+        # The same rules take a user by number: "#1001" in sudoers, the bare number elsewhere; "@name" is his group.
+        words = (self._tenant.name, f"#{self._tenant.uid}", str(self._tenant.uid), f"@{self._tenant.name}")
+
+        def keep(line: str) -> str | None:
+            left: str | None = line
+            for word in words:
+                left = left if left is None else rule(left, word)
+            return left
+
+        return keep
 
     def _remembered(self) -> Iterator[tuple[str, str, bool]]:
         for folder in REMEMBERED:
             for name, facts in entries(self._ground, folder):
-                if name == self._tenant.name and not stat.S_ISDIR(facts.st_mode):
+                if name in {self._tenant.name, str(self._tenant.uid)} and not stat.S_ISDIR(facts.st_mode):
                     yield folder, name, True
 
     def _programs(self) -> Iterator[tuple[str, str, bool]]:

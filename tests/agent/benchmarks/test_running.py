@@ -57,7 +57,7 @@ async def test_a_directory_that_is_not_there_is_a_reason():
     """The others would still run."""
     cpu, disk = await run_benchmarks(["cpu", "disk"], quick=True, directory=Path("/nowhere"), progress=quiet)
     assert (disk.figures, disk.code) == ({}, Code.BENCHMARK_FAILED)
-    assert cpu.figures or cpu.code is Code.DISTURBED
+    assert cpu.figures or cpu.code == Code.DISTURBED
 
 
 async def test_what_this_version_cannot_measure_is_unsupported(tmp_path):

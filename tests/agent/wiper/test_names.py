@@ -31,6 +31,8 @@ CASES = [
     (names.sudo, "User_Alias OPS = tenant", None),
     (names.sudo, "Defaults:tenant !authenticate", None),
     (names.sudo, "Defaults env_reset", SAME),
+    (names.sudo, "#1001 ALL=(ALL) ALL", SAME),
+    (names.sudo, "# tenant ALL=(ALL) ALL", SAME),
     (names.sudo, "%tenant ALL=(ALL) ALL", SAME),
     (names.sudo, "@includedir /etc/sudoers.d", SAME),
     (names.doas, "permit nopass tenant as root", None),
@@ -48,6 +50,12 @@ CASES = [
 def test_a_line_about_the_account_goes_and_others_stay(rule, line, expected):
     """Dropped, shortened, or as it was to the byte."""
     assert rule(line, T) == (line if expected is SAME else expected)
+
+
+def test_a_user_by_number_is_no_comment():
+    """In sudoers "#1001" means the user with that id."""
+    assert names.sudo("#1001 ALL=(ALL) ALL", "#1001") is None
+    assert names.sudo("bob,#1001 ALL=(ALL) ALL", "#1001") == "bob ALL=(ALL) ALL"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,380 @@
+"""
+The shipped units on a booted machine: an order goes in through the socket, and what it did is looked at from outside.
+
+A unit with a view of its own would wipe that view, verify that view, and say "success" while everything is still there.
+So nothing here believes the wiper: each place is looked at from the machine itself.
+"""
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from agent.identity import Pinned
+from shared.codec import decode, encode
+from shared.documents import Document, GrantOutcome, WipeEvidence, WipeWork, open_signed
+from shared.messages import Command, Result
+from shared.records import WipeMethod
+from tests.agent.wiper.harness import HARDWARE_ID, Platform
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+SOURCE = Path(__file__).parents[2]
+DEPLOY = SOURCE / "deploy"
+STATE = "/var/lib/rackproof-wiper"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f tenant"
+
+INSTALL = r"""
+import pathlib, subprocess, sys
+deploy, units = pathlib.Path(sys.argv[1]), pathlib.Path('/etc/systemd/system')
+for name in ('rackproof-agent.service', 'rackproof-wiper.socket', 'rackproof-wiper@.service'):
+    (units / name).write_bytes((deploy / 'systemd' / name).read_bytes())
+subprocess.run(['systemd-sysusers', deploy / 'systemd/rackproof.sysusers.conf'], check=True)
+etc = pathlib.Path('/etc/rackproof')
+etc.mkdir(exist_ok=True)
+(etc / 'policy.toml').write_bytes((deploy / 'policy.toml').read_bytes())
+(etc / 'policy.toml').chmod(0o644)
+# Where this checkout's environment is, and nothing else.
+text = (units / 'rackproof-wiper@.service').read_text().replace('/opt/rackproof/bin/python', sys.argv[2])
+start = next(line for line in text.splitlines() if line.startswith('ExecStart='))
+folder = units / 'rackproof-wiper@.service.d'
+folder.mkdir(exist_ok=True)
+(folder / 'path.conf').write_text('[Service]\nExecStart=\n' + start + '\n')
+# What the unit lets its processes see and do, written down by one of them.
+probe = pathlib.Path('/run/rackproof-probe')
+probe.write_text(sys.argv[3])
+(folder / 'probe.conf').write_text(f'[Service]\nExecStartPre=/usr/bin/python3 {probe}\n')
+subprocess.run(['systemctl', 'daemon-reload'], check=True)
+subprocess.run(['systemctl', 'enable', '--now', 'rackproof-wiper.socket'], check=True, capture_output=True)
+"""
+
+PROBE = r"""
+import json, os, socket
+def opened(family):
+    try:
+        with socket.socket(family) as one:
+            one.settimeout(2)
+            one.connect(('127.0.0.1', 22) if family == socket.AF_INET else ('::1', 22))
+            return 'connected'
+    except OSError as error:
+        return error.strerror
+status = dict(line.split(':\t') for line in open('/proc/self/status').read().splitlines() if ':\t' in line)
+seen = {
+    'namespaces': {name: os.readlink('/proc/self/ns/' + name) for name in os.listdir('/proc/self/ns')},
+    'links': sorted(line.split(':')[0].strip() for line in open('/proc/self/net/dev').read().splitlines()[2:]),
+    'tcp': opened(socket.AF_INET), 'tcp6': opened(socket.AF_INET6),
+    'capabilities': status['CapBnd'], 'no_new_privileges': status['NoNewPrivs'],
+}
+json.dump(seen, open('/run/rackproof-seen', 'w'))
+"""
+
+PREPARE = """
+import os, sys
+from pathlib import Path
+from agent import identity, keys
+from agent.identity import Pinned
+import msgspec
+state = Path(sys.argv[1])
+state.mkdir(mode=0o700, exist_ok=True)
+key = keys.load_or_create(state / 'wiper.key')
+identity.save(state / 'pinned.json', msgspec.json.decode(sys.argv[2], type=Pinned))
+print(key.public_key().public_bytes_raw().hex())
+"""
+
+ASK = r"""
+import os, pwd, socket, sys
+user = pwd.getpwnam('rackproof')
+os.setgroups([]); os.setgid(user.pw_gid); os.setuid(user.pw_uid)
+with socket.socket(socket.AF_UNIX) as line:
+    line.settimeout(300)
+    line.connect('/run/rackproof/wiper.sock')
+    line.sendall(sys.argv[1].encode() + b'\n')
+    line.shutdown(socket.SHUT_WR)
+    while 'hang up' not in sys.argv and (part := line.recv(65536)):
+        sys.stdout.buffer.write(part)
+"""
+
+TRAPS = r"""
+import ctypes, fcntl, os, pwd, struct, subprocess, sys, time
+name, uid, home = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+gid = pwd.getpwnam(name).pw_gid
+libc = ctypes.CDLL(None, use_errno=True)
+def checked(result):
+    assert result >= 0, os.strerror(ctypes.get_errno())
+    return result
+def own(path):
+    os.chown(path, uid, gid, follow_symlinks=False)
+def sleeper(as_uid, as_gid):
+    # Twice, so that it is the first process's child and nobody else's.
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.setsid(); os.setgroups([]); os.setgid(as_gid); os.setuid(as_uid)
+            null = os.open('/dev/null', os.O_RDWR)
+            for fd in range(3): os.dup2(null, fd)
+            held = open('/tmp/held-' + str(as_uid), 'w')
+            os.execv('/bin/sleep', ['[kworker/0:1]', '3000'])
+        os._exit(0)
+    os.wait()
+sleeper(uid, gid)
+# One that is never the same for long: whoever kills what he has just seen always comes too late.
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid(); os.setgroups([]); os.setgid(gid); os.setuid(uid)
+        null = os.open('/dev/null', os.O_RDWR)
+        for fd in range(3): os.dup2(null, fd)
+        while True:
+            if os.fork(): os._exit(0)
+            time.sleep(0.0005)
+    os._exit(0)
+os.wait()
+ranges = [line.split(':') for line in open('/etc/subuid') if line.startswith(name + ':')]
+if ranges:
+    sleeper(int(ranges[0][1]) + 7, int(ranges[0][1]) + 7)
+subprocess.run(['loginctl', 'enable-linger', name], check=True)
+for _ in range(200):
+    if os.path.exists(f'/run/user/{uid}/systemd'): break
+    time.sleep(0.05)
+unit = home + '/.config/systemd/user/back.service'
+os.makedirs(os.path.dirname(unit))
+open(unit, 'w').write('[Service]\nExecStart=/bin/sleep 3000\nRestart=always\nRestartSec=0\n[Install]\nWantedBy=default.target\n')
+for folder, folders, files in os.walk(home):
+    for one in (folder, *(os.path.join(folder, file) for file in files)): own(one)
+subprocess.run(['systemctl', '--user', '-M', name + '@', 'enable', '--now', 'back.service'], capture_output=True)
+for place in ('/tmp', '/var/tmp', '/dev/shm', '/run/user/' + str(uid), '/var/mail'):
+    path = place + '/of-' + name
+    open(path, 'w').write('mine'); own(path)
+    os.makedirs(path + '.d/in'); open(path + '.d/in/x', 'w').close()
+    for one in ('.d/in/x', '.d/in', '.d'): own(path + one)
+for one in ('file', 'fixed'):
+    open(home + '/' + one, 'w').write('mine'); own(home + '/' + one)
+for path in (home + '/fixed', '/var/tmp/of-' + name + '.d/in/x'):
+    with open(path) as file:
+        fcntl.ioctl(file, 0x40086602, struct.pack('l', 0x10))
+# His key in a neighbour's file, which only the neighbour may change: a link there could lead anywhere.
+subprocess.run(['useradd', '--create-home', 'neighbour'], check=True)
+bob = pwd.getpwnam('neighbour')
+os.mkdir('/home/neighbour/.ssh', 0o700)
+open('/home/neighbour/.ssh/authorized_keys', 'w').write('ssh-ed25519 AAAANEIGHBOUR his\n' + sys.argv[5] + '\n')
+for one in ('', '/.ssh', '/.ssh/authorized_keys'):
+    os.chown('/home/neighbour' + one, bob.pw_uid, bob.pw_gid); os.chmod('/home/neighbour' + one, 0o700)
+# Not the tenant's own: what another user's mount hides, and mounts in the home.
+os.makedirs('/srv/other', exist_ok=True)
+open('/srv/other/precious', 'w').write('not yours')
+for one in ('bound', 'memory'):
+    os.makedirs(home + '/' + one); own(home + '/' + one)
+subprocess.run(['mount', '--bind', '/srv/other', home + '/bound'], check=True)
+subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', home + '/memory'], check=True)
+open(home + '/memory/inside', 'w').close(); own(home + '/memory/inside')
+# A directory of the neighbour's that lets him in, by an access list, and hands its group on to what is made there.
+os.mkdir('/srv/shared')
+os.chown('/srv/shared', bob.pw_uid, bob.pw_gid)
+os.chmod('/srv/shared', 0o2775)
+entries = ((0x01, 7, -1), (0x02, 7, uid), (0x04, 7, -1), (0x10, 7, -1), (0x20, 5, -1))
+acl = struct.pack('<I', 2) + b''.join(struct.pack('<HHi', *entry) for entry in entries)
+os.setxattr('/srv/shared', 'system.posix_acl_access', acl)
+os.makedirs('/srv/hidden', exist_ok=True)
+open('/srv/hidden/below', 'w').close(); own('/srv/hidden/below')
+subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', '/srv/hidden'], check=True)
+if os.fork() == 0:
+    os.setgroups([]); os.setgid(gid); os.setuid(uid)
+    checked(libc.shmget(4711, 4096, 0o1600)); checked(libc.semget(4712, 1, 0o1600)); checked(libc.msgget(4713, 0o1600))
+    checked(ctypes.CDLL('librt.so.1').mq_open(b'/of-' + name.encode(), os.O_CREAT | os.O_RDWR, 0o600, None))
+    os._exit(0)
+assert os.wait()[1] == 0
+"""
+
+LOOK = r"""
+import json, os, struct, subprocess, sys
+name, uid, home = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+sub = [(int(line.split(':')[1]), int(line.split(':')[2])) for line in sys.argv[4].splitlines()]
+def owns(number):
+    return number == uid or any(first <= number < first + count for first, count in sub)
+found = {place: [] for place in sys.argv[5:]}
+for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        status = dict(line.split(':\t', 1) for line in open(f'/proc/{pid}/status') if ':\t' in line)
+    except (FileNotFoundError, ProcessLookupError):
+        continue
+    if any(map(owns, map(int, status['Uid'].split()))) and status['State'][0] not in 'ZX':
+        found['processes'].append(status['Name'].strip())
+for top in ('/tmp', '/var', '/dev/shm', '/run', '/srv', '/etc', '/home'):
+    for folder, folders, files in os.walk(top):
+        for one in (*folders, *files):
+            path = os.path.join(folder, one)
+            try:
+                if owns(os.lstat(path).st_uid): found['files'].append(path)
+            except FileNotFoundError:
+                continue
+found['home'] = [one for one in os.listdir('/home') if one == os.path.basename(home) or one.startswith('.rackproof')]
+for kind in ('shm', 'sem', 'msg'):
+    names, *rows = (line.split() for line in open('/proc/sysvipc/' + kind))
+    found['ipc'] += [kind for row in rows if owns(int(row[names.index('uid')])) or owns(int(row[names.index('cuid')]))]
+found['queues'] = [one for one in os.listdir('/dev/mqueue') if owns(os.lstat('/dev/mqueue/' + one).st_uid)]
+points = [line.split()[4] for line in open('/proc/self/mountinfo')]
+found['mounts'] = [one for one in points if one.startswith('/home/')]
+# What lies beneath a mount, seen through a copy of the file system without it.
+os.makedirs('/run/look', exist_ok=True)
+subprocess.run(['mount', '--bind', '/srv', '/run/look'], check=True)
+found['hidden'] = os.listdir('/run/look/hidden')
+subprocess.run(['umount', '/run/look'], check=True)
+acl = os.getxattr('/srv/shared', 'system.posix_acl_access')
+found['marks'] = [uid for at in range(4, len(acl), 8) if struct.unpack_from('<HHI', acl, at)[::2] == (0x02, uid)]
+found['keys'] = [line for line in open('/home/neighbour/.ssh/authorized_keys') if line.endswith(' tenant\n')]
+print(json.dumps(found))
+"""
+
+
+class Unit:
+    """The installed units of one machine, and whose orders they obey."""
+
+    def __init__(self, machine: Any) -> None:
+        self.machine = machine
+        self.platform = Platform()
+        machine.python(INSTALL, str(DEPLOY), sys.executable, PROBE)
+        pinned = Pinned(hardware_id=HARDWARE_ID, customer_id="cu-1", origin="https://x", trust=self.platform.trust())
+        self.public_key = bytes.fromhex(machine.python(PREPARE, STATE, msgspec.json.encode(pinned).decode()).strip())
+
+    def ask(self, command: Command, kind: type[Document]) -> Any:
+        """Hand an order over as the agent's user does, and return the verified answer."""
+        said = self.machine.python(ASK, encode(command).decode())
+        answer = decode(said.splitlines()[-1].encode())
+        assert isinstance(answer, Result), answer
+        return open_signed(answer.envelope, kind, self.public_key)
+
+    def seen(self) -> dict[str, Any]:
+        """What the last process of the unit saw."""
+        return json.loads(self.machine.run("cat", "/run/rackproof-seen"))
+
+
+@pytest.fixture(scope="module")
+def unit(machine) -> Unit:
+    return Unit(machine)
+
+
+PLACES = ("processes", "files", "home", "ipc", "queues", "mounts", "hidden", "keys", "marks")
+
+
+class Wiped(NamedTuple):
+    """A tenant's traps, what stood of them before and after his wipe, and what the wiper says of it."""
+
+    before: dict[str, list[str]]
+    after: dict[str, list[str]]
+    evidence: WipeEvidence
+
+
+@pytest.fixture(scope="module")
+def wiped(unit) -> Wiped:
+    target = unit.ask(unit.platform.grant("mallory", KEY), GrantOutcome).target
+    home = f"/home/{target.username}"
+    rows = unit.machine.run("cat", "/etc/subuid").splitlines()
+    ranges = "\n".join(row for row in rows if row.startswith(f"{target.username}:"))
+    who = (target.username, str(target.uid), home, ranges)
+    unit.machine.python(TRAPS, *who, KEY)
+    before = json.loads(unit.machine.python(LOOK, *who, *PLACES))
+    work = WipeWork(target=target, methods=(WipeMethod.USER_DELETION,))
+    evidence = unit.ask(unit.platform.command(unit.platform.order(work)), WipeEvidence)
+    return Wiped(before, json.loads(unit.machine.python(LOOK, *who, *PLACES)), evidence)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_the_tenant_left_is_gone_from_the_machine(wiped, place):
+    """It stood there before, and nobody outside of the unit finds it now."""
+    assert wiped.before[place]
+    assert wiped.after[place] == []
+
+
+def test_files_of_every_place_were_among_them(wiped):
+    """The places a private view would hide."""
+    for top in ("/home/", "/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/var/mail/"):
+        assert any(path.startswith(top) for path in wiped.before["files"]), top
+
+
+def test_what_was_only_mounted_in_the_home_is_still_there(unit, wiped):
+    """Somebody else's directory behind a bind mount."""
+    assert unit.machine.run("cat", "/srv/other/precious") == "not yours"
+
+
+def test_a_neighbours_directory_is_as_it_was(unit, wiped):
+    """But for the entry that let the tenant in: rewriting a list must not cost the bit that hands the group on."""
+    assert unit.machine.run("stat", "-c", "%U %G %a", "/srv/shared") == "neighbour neighbour 2775\n"
+
+
+def test_a_neighbours_own_key_is_still_there(unit, wiped):
+    """The line beside the tenant's, in a file that is the neighbour's as before."""
+    assert unit.machine.run("cat", "/home/neighbour/.ssh/authorized_keys") == "ssh-ed25519 AAAANEIGHBOUR his\n"
+    assert unit.machine.run("stat", "-c", "%U %a", "/home/neighbour/.ssh/authorized_keys") == "neighbour 700\n"
+
+
+def test_the_wiper_says_the_same(wiped):
+    """Every place that was looked at here from outside, it calls clean."""
+    states = {place.name: place.state for place in wiped.evidence.places}
+    told = ("login", "keys", "schedules", "processes", "mounts", "ipc", "home", "elsewhere", "account")
+    assert {name: states[name] for name in told} == dict.fromkeys(told, "clean")
+
+
+def test_the_unit_has_the_views_of_the_machine(unit, wiped):
+    """All namespaces are the first process's, but for the network and the host name."""
+    first = unit.machine.python(
+        "import os, json; print(json.dumps({n: os.readlink('/proc/1/ns/' + n) for n in os.listdir('/proc/1/ns')}))"
+    )
+    own = {name for name, one in json.loads(first).items() if one != unit.seen()["namespaces"][name]}
+    assert own == {"net", "uts"}
+
+
+def test_the_unit_has_no_network(unit, wiped):
+    """Neither a link to send over nor a socket to send with; sshd listens on the same address outside."""
+    seen = unit.seen()
+    assert seen["links"] == ["lo"]
+    assert {seen["tcp"], seen["tcp6"]} == {"Address family not supported by protocol"}
+
+
+def test_the_unit_has_few_capabilities(unit, wiped):
+    """Neither tracing, which leads into every process, nor the network's, nor loading modules."""
+    bounding = int(unit.seen()["capabilities"], 16)
+    assert unit.seen()["no_new_privileges"] == "1"
+    assert not any(bounding >> number & 1 for number in (SYS_PTRACE, NET_ADMIN, NET_RAW, SYS_MODULE, SYS_RAWIO))
+
+
+SYS_PTRACE, NET_ADMIN, NET_RAW, SYS_MODULE, SYS_RAWIO = 19, 12, 13, 16, 17
+"""Source: Linux, include/uapi/linux/capability.h."""
+
+
+@pytest.mark.parametrize("name", ["wiper.key", "journal.db", "pinned.json"])
+def test_the_agents_user_cannot_read_what_is_the_wipers(unit, wiped, name):
+    """Not its key, and nothing else in its directory."""
+    tried = f"cat {STATE}/{name} || ls {STATE}"
+    done = unit.machine.run("sh", "-c", f"runuser -u rackproof -- sh -c {shlex.quote(tried)} 2>&1; echo ended")
+    assert done.count("Permission denied") == 2
+    assert unit.machine.run("stat", "-c", "%U %a", f"{STATE}/wiper.key") == "root 600\n"
+
+
+def test_nobody_else_can_hand_an_order_over(unit):
+    """A tenant is stopped at the socket's mode."""
+    code = ASK.replace("'rackproof'", "'nobody'").replace("line.connect(", "print(line.connect_ex(")
+    code = code[: code.index("    line.sendall")].replace("wiper.sock')", "wiper.sock'))")
+    assert unit.machine.python(code, "x").split() == ["13"]
+
+
+def test_an_agent_that_hangs_up_changes_nothing(unit):
+    """The account is made to its end, and the same order gets the stored answer."""
+    command = unit.platform.grant("trudy", KEY)
+    unit.machine.python(ASK, encode(command).decode(), "hang up")
+    assert unit.ask(command, GrantOutcome).target.username == "trudy"
+
+
+def test_no_dead_unit_is_left(unit, wiped):
+    """Ended runs are forgotten by the service manager, failed ones too."""
+    unit.machine.python(ASK, "nonsense")
+    listed = "systemctl list-units --all --no-legend 'rackproof-wiper@*'"
+    for _ in range(50):
+        left = unit.machine.run("sh", "-c", listed)
+        if not left:
+            break
+        time.sleep(0.1)
+    assert left == ""
+    assert unit.machine.run("systemctl", "is-active", "rackproof-wiper.socket") == "active\n"
