@@ -87,7 +87,9 @@ class Mounts:
             here = os.fstat(homes).st_dev
         finally:
             os.close(homes)
-        return [device for device in named if _is_on(device, {here, *self._mounted})]
+        # Of an overlay the kernel tells the layer's device, not its own: there the name has to do.
+        layered = any(one.kind == "overlay" and one.device == _words(here) for one in mountinfo.current())
+        return [device for device in named if layered or _is_on(device, {here, *self._mounted})]
 
     def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.
@@ -107,6 +109,10 @@ class Mounts:
 
     def _forget_lines(self) -> None:
         lines.rewrite(self._ground, FSTAB, self._keep)
+
+
+def _words(device: int) -> str:
+    return f"{os.major(device)}:{os.minor(device)}"
 
 
 def _is_on(loop: str, file_systems: set[int]) -> bool:
