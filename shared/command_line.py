@@ -8,8 +8,7 @@ import click
 from shared.codes import Code, Trouble
 
 TRACEBACK = "RACKPROOF_TRACEBACK"
-"""Set in the environment, it lets an unforeseen error of a short command end in a traceback."""
-
+"""Set in the environment, it lets an unforeseen error end in a traceback."""
 
 OURS = frozenset({"agent", "collector", "shared"})
 """Packages that are never missing in a whole installation."""
@@ -83,13 +82,13 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
             # Only here: it draws in a library of tables, 5 MB that the daemon does without.
             import structlog  # noqa: PLC0415
 
             if structlog.is_configured():
                 structlog.get_logger().exception("command.crashed", command=ctx.command_path)
-            elif os.environ.get(TRACEBACK):
-                raise
             words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             explain(ctx.command_path, Trouble(Code.INTERNAL, words, f"{TRACEBACK}=1 shows where; please report it"))
             ctx.exit(Exit.INTERNAL)

@@ -2,6 +2,7 @@
 
 import click
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from shared.codes import Code, Trouble
@@ -10,7 +11,8 @@ from shared.command_line import TRACEBACK, Commands, Exit, exit_code
 
 @pytest.fixture
 def program():
-    """A program whose commands end in different ways."""
+    """A program whose commands end in different ways, before any of them has begun to log."""
+    structlog.reset_defaults()
 
     @click.group("prog", cls=Commands)
     def group():
