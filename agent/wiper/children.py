@@ -20,7 +20,9 @@ def become(uid: int, gid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def in_child(work: Callable[[], bytes], deadline_s: float, user: tuple[int, int] | None = None) -> bytes:
+def in_child(
+    work: Callable[[], bytes], deadline_s: float, user: tuple[int, int] | None = None, *, keep: int | None = None
+) -> bytes:
     """
     Return what `work` returns, done in a forked child that is killed when it takes too long.
 
@@ -28,6 +30,7 @@ def in_child(work: Callable[[], bytes], deadline_s: float, user: tuple[int, int]
         work: What to do; an `OSError` of it is raised here too.
         deadline_s: A call on a dead file system hangs for ever; then the child is left behind and this raises.
         user: The user and group id that the child becomes first.
+        keep: A descriptor that the child needs; it has no other of ours.
 
     Raises:
         OSError: what the work raised; ETIMEDOUT; EPROTO when it broke in an unforeseen way.
@@ -35,7 +38,7 @@ def in_child(work: Callable[[], bytes], deadline_s: float, user: tuple[int, int]
     readable, writable = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _work(work, writable, user)
+        _work(work, writable, user, keep)
     os.close(writable)
     try:
         answer = _answer(readable, time.monotonic() + deadline_s)
@@ -50,12 +53,15 @@ def in_child(work: Callable[[], bytes], deadline_s: float, user: tuple[int, int]
     raise OSError(errno.EPROTO, "the child broke")
 
 
-def _work(work: Callable[[], bytes], pipe: int, user: tuple[int, int] | None) -> None:
+def _work(work: Callable[[], bytes], pipe: int, user: tuple[int, int] | None, keep: int | None) -> None:
     """Runs in the child and never returns."""
     try:
         # A child that hangs must not keep the wiper's lock, nor whoever waits for its output.
-        os.closerange(0, pipe)
-        os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
+        above = 0
+        for needed in sorted({pipe, pipe if keep is None else keep}):
+            os.closerange(above, needed)
+            above = needed + 1
+        os.closerange(above, os.sysconf("SC_OPEN_MAX"))
         if user is not None and user != (0, 0):
             _become(user)
         answer = b"ok " + work()

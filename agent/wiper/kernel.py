@@ -32,6 +32,8 @@ SYS_KEYCTL = {"x86_64": 250, "aarch64": 219}
 KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING, KEY_SPEC_USER_SESSION_KEYRING = 7, -4, -5
 PR_SET_DUMPABLE = 4
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 0x4000, 0x40000
+NS_GET_USERNS, NS_GET_OWNER_UID = 0xB701, 0xB704
 LOOP_CLR_FD, LOOP_GET_STATUS64 = 0x4C01, 0x4C05
 LOOP_INFO64_BYTES = 232
 """Source: Linux, include/uapi/linux/loop.h."""
@@ -143,6 +145,42 @@ def unmount(path: str) -> None:
     Source: umount2(2), MNT_DETACH and UMOUNT_NOFOLLOW.
     """
     _checked(_libc.umount2(os.fsencode(path), ctypes.c_int(MNT_DETACH | UMOUNT_NOFOLLOW)), path)
+
+
+def own_mount_namespace() -> None:
+    """
+    Give this process a copy of the mounts: what it unmounts from here on stays mounted for everybody else.
+
+    Source: unshare(2), CLONE_NEWNS; mount_namespaces(7), MS_PRIVATE.
+    """
+    _checked(_libc.unshare(ctypes.c_int(CLONE_NEWNS)))
+    flags = ctypes.c_ulong(MS_REC | MS_PRIVATE)
+    _checked(_libc.mount(b"none", b"/", None, flags, None))
+
+
+def owner_of_namespace(descriptor: int) -> int:
+    """
+    Return the user id that made the user namespace which a namespace, open as a file, belongs to.
+
+    Raises:
+        OSError: EPERM where that is outside of our own.
+
+    Source: ioctl_ns(2), NS_GET_USERNS and NS_GET_OWNER_UID.
+    """
+    try:
+        return _maker(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # it is no user namespace itself
+            raise
+    user = fcntl.ioctl(descriptor, NS_GET_USERNS)
+    try:
+        return _maker(user)
+    finally:
+        os.close(user)
+
+
+def _maker(user_namespace: int) -> int:
+    return int(struct.unpack("I", fcntl.ioctl(user_namespace, NS_GET_OWNER_UID, bytes(4)))[0])
 
 
 def swap_off(path: str) -> None:

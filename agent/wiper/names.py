@@ -6,7 +6,7 @@ his name.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 Rule = Callable[[str, str], str | None]
 """Given a line and a name: the line as it shall be, or None to drop it."""
@@ -81,14 +81,43 @@ def access(line: str, name: str) -> str | None:
     return ":".join((fields[0], f" {' '.join(kept)} ", *fields[2:])) if kept else None
 
 
-def fstab(line: str, homes: tuple[str, ...]) -> str | None:
-    """Drop a mount whose source or point lies in one of these directories. Source: the manual, fstab in section 5."""
+def fstab(line: str, homes: tuple[str, ...], uid: int) -> str | None:
+    """
+    Drop a mount whose source or point lies in one of these directories, or whose files are all the account's.
+
+    Source: the manual, fstab in section 5; mount(8), the options uid= of tmpfs, vfat and others.
+    """
     if not _statement(line):
         return line
     escaped = re.compile(r"\\([0-7]{3})")
-    fields = [escaped.sub(lambda octal: chr(int(octal[1], 8)), field) for field in line.split()[:2]]
+    words = line.split()
+    fields = [escaped.sub(lambda octal: chr(int(octal[1], 8)), field) for field in words[:2]]
     inside = any(field == home or field.startswith(home + "/") for field in fields for home in homes)
-    return None if inside else line
+    owned = len(words) > 3 and f"uid={uid}" in words[3].split(",")
+    return None if inside or owned else line
+
+
+def tmpfiles(line: str, name: str) -> str | None:
+    """Drop a line that makes a file or directory the account's. Source: tmpfiles.d(5), "User, group"."""
+    fields = line.split()
+    return None if _statement(line) and name in fields[3:5] else line
+
+
+def runs_from(line: str, home: str, other_homes: Collection[str] = ()) -> bool:
+    """
+    Return whether a command line runs something out of a home.
+
+    A line that only names the home among others' (a backup of all of them, say) does not.
+    """
+    if not _statement(line) or not _names_path(line, home):
+        return False
+    program = re.search(r"(?<![\w.])/[^\s;'\"&|)]*", line)
+    inside = program is not None and program[0].startswith(home + "/")
+    return inside or not any(_names_path(line, one) for one in other_homes)
+
+
+def _names_path(line: str, path: str) -> bool:
+    return bool(re.search(rf"(?<![\w./]){re.escape(path)}(?=/|$|[\s;:,'\"&|)])", line))
 
 
 def mentions(text: str, name: str) -> bool:

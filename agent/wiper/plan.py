@@ -9,7 +9,10 @@ CORE = ("processes", "mounts")
 """Places that must be clean before files are deleted: what runs can put them back, what is mounted may be others'."""
 
 _KEYS = ("keys",)
-_HOME = ("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "home", "elsewhere", "dumps", "engines")
+_HOME = (
+    *("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "held"),
+    *("dumps", "engines"),
+)
 _USER = (*_HOME, "privileges", "account")
 
 PROMISED: dict[WipeMethod, tuple[str, ...]] = {
@@ -34,8 +37,10 @@ _PURGE = (
     Planned("processes"),
     Planned("mounts", after=("processes",)),
     Planned("ipc", after=("processes",)),
+    Planned("namespaces", after=("processes",)),
     Planned("home", after=CORE),
     Planned("elsewhere", after=CORE),
+    Planned("held", after=("processes",)),
     Planned("dumps"),
 )
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {

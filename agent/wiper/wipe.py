@@ -16,11 +16,13 @@ from agent.wiper.steps.account import Account
 from agent.wiper.steps.dumps import Dumps
 from agent.wiper.steps.elsewhere import Elsewhere
 from agent.wiper.steps.engines import Engines
+from agent.wiper.steps.held import Held
 from agent.wiper.steps.home import Home
 from agent.wiper.steps.ipc import Ipc
 from agent.wiper.steps.keys import Keys
 from agent.wiper.steps.login import Login
 from agent.wiper.steps.mounts import Mounts
+from agent.wiper.steps.namespaces import Namespaces
 from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
@@ -44,8 +46,10 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Processes(subject),
         Mounts(subject),
         Ipc(subject),
+        Namespaces(subject),
         Home(subject),
         Elsewhere(subject),
+        Held(subject),
         Dumps(subject),
         Engines(subject),
         Privileges(subject),

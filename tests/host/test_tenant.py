@@ -205,7 +205,7 @@ DAMAGES = {
     "bob's key 1": "drop_line('/home/bob/.ssh/authorized_keys', 'command=')",
     "bob's crontab": "Path('/var/spool/cron/crontabs/bob').unlink()",
     "a line of the account with a longer name": "drop_line('/etc/cron.d/s-root', ' mallory2 ')",
-    "bob in the group disk": "drop_member('disk', 'bob')",
+    "bob in the group audio": "drop_member('audio', 'bob')",
     "the other rows of /etc/shadow": "drop_line('/etc/shadow', 'bob:')",
     "the other rows of /etc/passwd": "os.chmod('/etc/passwd', 0o600)",
     "bob's process": 'os.kill(pid(others, "bob\'s process"), 9)',

@@ -4,6 +4,7 @@ The account itself, by the system's own tool without its -r and -f: what it chec
 Afterwards its rows in the backups of the account files, from which it could come back to life.
 """
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 from agent.wiper import names
@@ -25,6 +26,9 @@ FILES: tuple[tuple[str, Rule], ...] = (
 )
 """The account files, and which rule tells the tenant's rows. Source: passwd(5), shadow(5), group(5), subuid(5)."""
 
+COPIES = ("/etc/{}-", "/etc/{}.org", "/var/backups/{}.bak")
+"""Where copies of an account file stand. Source: passwd(5), FILES; the daily job of Debian's package passwd."""
+
 POWERFUL = frozenset({"root", "sudo", "wheel", "admin", "docker", "lxd", "incus", "disk", "shadow", "kmem", "libvirt"})
 """Groups whose members can become root. Source: Debian wiki, SystemGroups; each project's own warning."""
 
@@ -43,11 +47,11 @@ class Account:
         """Count the rows; membership in a group that makes root is a finding for good."""
         powerful = sorted(self._groups() & POWERFUL)
         findings = (f"the tenant was in {', '.join(powerful)}: he could become root",) if powerful else ()
-        return Found(self._rows(""), findings)
+        return Found(self._rows(), findings)
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
         """Have the account deleted, then clear the backups."""
-        before, notes = self._rows("") + self._rows("-"), list[str]()
+        before, notes = self._rows(), list[str]()
         if not self._ground.simulated and self._has_row():
             done = run("userdel", "--", self._name, deadline_s=DEADLINE_S)
             if done.code:
@@ -55,20 +59,19 @@ class Account:
         if not self._has_row():
             # userdel keeps the backups, and leaves out what another program has changed meanwhile.
             with account_files_locked() if not self._ground.simulated else nullcontext():
-                for path, rule in FILES:
-                    for suffix in ("", "-"):
-                        self._clear(path + suffix, rule, notes)
-        return Erased(before - self._rows("") - self._rows("-"), tuple(dict.fromkeys(notes)))
+                for path, rule in _all_files():
+                    self._clear(path, rule, notes)
+        return Erased(before - self._rows(), tuple(dict.fromkeys(notes)))
 
     def verify(self) -> Looked:
         """Count the rows again, those in the backups included."""
-        return clean_or(self._rows("") + self._rows("-"), "rows in the account files or their backups")
+        return clean_or(self._rows(), "rows in the account files or their backups")
 
     def _has_row(self) -> bool:
         return count(self._ground, "/etc/passwd", self._keep(names.first_field)) > 0
 
-    def _rows(self, suffix: str) -> int:
-        return sum(count(self._ground, path + suffix, self._keep(rule)) for path, rule in FILES)
+    def _rows(self) -> int:
+        return sum(count(self._ground, path, self._keep(rule)) for path, rule in _all_files())
 
     def _clear(self, path: str, rule: Rule, notes: list[str]) -> None:
         try:
@@ -93,3 +96,10 @@ class Account:
     def _groups(self) -> set[str]:
         rows = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
         return {row[0] for row in rows if len(row) == 4 and self._name in row[3].split(",")}
+
+
+def _all_files() -> Iterator[tuple[str, Rule]]:
+    for path, rule in FILES:
+        yield path, rule
+        for copy in COPIES:
+            yield copy.format(path.removeprefix("/etc/")), rule

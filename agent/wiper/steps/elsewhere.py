@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.wiper import acl
+from agent.wiper import acl, uncover
 from agent.wiper.containers import STORAGE
-from agent.wiper.inspection import accounts_of
+from agent.wiper.groups import own_group
 from agent.wiper.kernel import clone_of_mount, open_beneath
 from agent.wiper.mountinfo import Mount, beneath, current, to_look_at
 from agent.wiper.removal import remove
@@ -82,19 +82,7 @@ class Elsewhere:
         return Looked("clean")
 
     def _marks(self) -> "_Marks":
-        """Tell whose marks; a group that is another account's first one too, or has other members, is not his alone."""
-        gid = self._tenant.gid
-        others = [one for one in accounts_of(self._ground) if one.name != self._tenant.name]
-        rows = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
-        members = {
-            one
-            for row in rows
-            if len(row) == 4 and row[2] == str(gid)
-            for one in row[3].split(",")
-            if one not in {"", self._tenant.name}
-        }
-        shared = gid == 0 or members or any(one.gid == gid for one in others)
-        return _Marks(self._owns, None if shared else gid, self._since_s)
+        return _Marks(self._owns, own_group(self._ground, self._tenant), self._since_s)
 
     def _is_erasable(self, facts: os.stat_result) -> bool:
         device = stat.S_ISBLK(facts.st_mode) or stat.S_ISCHR(facts.st_mode)
@@ -237,11 +225,12 @@ def _walk(mount: Mount, seen: Visit, left: Visit | None = None) -> Walked:
         OSError: it cannot be reached, for another mount hides it.
     """
     root = clone_of_mount(mount.point)
+    if not _is_of(root, mount):
+        os.close(root)
+        root = uncover.hidden(mount)
     try:
         facts = os.fstat(root)
-        device = f"{os.major(facts.st_dev)}:{os.minor(facts.st_dev)}"
-        # btrfs gives each subvolume a device number of its own, so there it cannot be compared.
-        if device != mount.device and mount.kind != "btrfs":
+        if not _is_of(root, mount):
             raise OSError(errno.ESTALE, "another mount hides it")
         if not stat.S_ISDIR(facts.st_mode):
             if left is None:
@@ -254,6 +243,13 @@ def _walk(mount: Mount, seen: Visit, left: Visit | None = None) -> Walked:
         return walk(fd, seen, left=left, skip=_engine_directories())
     finally:
         os.close(fd)
+
+
+def _is_of(root: int, mount: Mount) -> bool:
+    """Return whether an open directory is of a mount's file system."""
+    device = os.fstat(root).st_dev
+    # btrfs gives each subvolume a device number of its own, so there it cannot be compared.
+    return mount.kind == "btrfs" or f"{os.major(device)}:{os.minor(device)}" == mount.device
 
 
 def _engine_directories() -> frozenset[tuple[int, int]]:

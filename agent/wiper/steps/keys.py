@@ -7,15 +7,19 @@ have copied the administrator's public key into his own file to have it taken fr
 
 import errno
 import os
+import re
 from contextlib import suppress
 
 from agent.wiper import sshd
 from agent.wiper.inspection import accounts_of
 from agent.wiper.kernel import open_beneath
-from agent.wiper.lines import changed
+from agent.wiper.lines import Keep, changed, count, rewrite
 from agent.wiper.removal import remove
 from agent.wiper.sshd import KeyFile
 from agent.wiper.steps import NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
+
+IN_ITS_PLACE = "removed-by-rackproof"
+"""No key, and no word that a shell or an interpreter would take for anything."""
 
 
 class Keys:
@@ -31,8 +35,11 @@ class Keys:
 
     def find(self) -> Found:
         """Count the tenant's key files and the lines of others' that hold his keys."""
-        own, others, _ = self._survey()
+        own, others, survey = self._survey()
         found = sum(self._stands(one.path) for one in own)
+        for path in self._program_files(survey):
+            with suppress(OSError):
+                found += count(self._ground, path, _masking(self._blobs))
         for file in others:
             # One file that nobody can read must not keep the others as they are; the look afterwards tells of it.
             with suppress(OSError):
@@ -41,8 +48,13 @@ class Keys:
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
         """Take the tenant's own files away and drop his lines from the others."""
-        own, others, _ = self._survey()
+        own, others, survey = self._survey()
         removed, notes = 0, []
+        for path in self._program_files(survey):
+            try:
+                removed += rewrite(self._ground, path, _masking(self._blobs))
+            except OSError as error:
+                notes.append(f"a program that gives out keys stays as it is: {error.strerror}")
         for file in own:
             try:
                 removed += self._cut(file.path)
@@ -87,6 +99,13 @@ class Keys:
         own = [one for one in found.files if one.names == (self._tenant.name,)]
         others = [] if self._ground.simulated else [one for one in found.files if one not in own]
         return own, others, found
+
+    def _program_files(self, survey: sshd.Survey) -> tuple[str, ...]:
+        """Return the files that a program giving out keys is started with: itself, and a script for an interpreter."""
+        if self._ground.simulated:
+            return ()
+        words = (word for one in survey.programs for word in one.command.split())
+        return tuple(dict.fromkeys(word for word in words if word.startswith("/") and "%" not in word))
 
     def _lines(self, file: KeyFile) -> int:
         if file.path in self._before:
@@ -151,3 +170,9 @@ class Keys:
             os.close(directory)
             return -1, None
         return directory, parts[-1]
+
+
+def _masking(blobs: frozenset[str]) -> Keep:
+    """Return what puts another word in the place of these key bodies."""
+    body = re.compile("|".join(rf"(?<![\w+/]){re.escape(blob)}(?![\w+/=])" for blob in sorted(blobs)) or r"(?!)")
+    return lambda line: body.sub(IN_ITS_PLACE, line)

@@ -1,8 +1,9 @@
 """
-Mounts in the home or made from it, and what else holds its files: swap and loop devices.
+Mounts in the home or made from it, swap files in it; loop devices on its files are let go.
 
 They are detached, innermost first, each in a child that may hang; what lies behind them is never looked at. While one
-is left, nothing of the home is deleted, because what lies behind it may be somebody else's.
+is left, nothing of the home is deleted, because what lies behind it may be somebody else's. Loop devices hurt nobody:
+whether they are gone is looked at when the home is gone too (`held`).
 """
 
 import errno
@@ -12,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent.wiper import lines, mountinfo, names
+from agent.wiper import lines, loops, mountinfo, names
 from agent.wiper.children import in_child
-from agent.wiper.kernel import loop_file_system, release_loop, swap_off, unmount
+from agent.wiper.kernel import release_loop, swap_off, unmount
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
 
@@ -25,7 +26,7 @@ CALL_S, SWAP_S = 10.0, 120.0
 
 
 class Mounts:
-    """Mounts, swap files and loop devices that have to do with the home."""
+    """Mounts and swap files that have to do with the home."""
 
     name = "mounts"
 
@@ -58,38 +59,19 @@ class Mounts:
                 _try(partial(_bounded, partial(unmount, mount.point), CALL_S), "a mount stays", notes)
             if len(self._mounts()) in {0, before_round}:
                 break
-        for device in self._loop_devices():
+        for device in loops.of_homes(self._ground, self._parent, self._homes, self._mounted):
+            # One that is mounted in another view only is let go by the kernel when that mount goes: not here and now.
             _try(partial(_bounded, partial(release_loop, device), CALL_S), "a loop device stays", notes)
         left = self._count()
         return Erased(before - left, tuple(dict.fromkeys(notes)))
 
     def verify(self) -> Looked:
         """Count them again."""
-        return clean_or(self._count(), "mounts, swap files or loop devices in or from the home")
+        return clean_or(self._count(), "mounts or swap files in or from the home")
 
     def _count(self) -> int:
-        held = len(self._inside(_swap_files())) + len(self._loop_devices())
-        return len(self._mounts()) + held + lines.count(self._ground, FSTAB, self._keep)
-
-    def _loop_devices(self) -> list[str]:
-        """
-        Return the loop devices whose file is in the home or in what was mounted there.
-
-        The kernel names files of every container by their paths in there, so the file system is compared too.
-        """
-        if self._simulated:
-            return []
-        named = [device for device, path in _loops() if self._is_inside(path)]
-        if not named:
-            return []
-        homes = self._ground.open_directory(self._parent)
-        try:
-            here = os.fstat(homes).st_dev
-        finally:
-            os.close(homes)
-        # Of an overlay the kernel tells the layer's device, not its own: there the name has to do.
-        layered = any(one.kind == "overlay" and one.device == _words(here) for one in mountinfo.current())
-        return [device for device in named if layered or _is_on(device, {here, *self._mounted})]
+        swapping = len(self._inside(_swap_files()))
+        return len(self._mounts()) + swapping + lines.count(self._ground, FSTAB, self._keep)
 
     def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.
@@ -105,23 +87,10 @@ class Mounts:
         return any(beneath(path, home) for home in self._homes)
 
     def _keep(self, line: str) -> str | None:
-        return names.fstab(line, self._homes)
+        return names.fstab(line, self._homes, self._uid)
 
     def _forget_lines(self) -> None:
         lines.rewrite(self._ground, FSTAB, self._keep)
-
-
-def _words(device: int) -> str:
-    return f"{os.major(device)}:{os.minor(device)}"
-
-
-def _is_on(loop: str, file_systems: set[int]) -> bool:
-    try:
-        return loop_file_system(loop) in file_systems
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # let go meanwhile
-            return False
-        raise
 
 
 def _bounded(call: Callable[[], None], deadline_s: float) -> None:
@@ -151,15 +120,3 @@ def _swap_files() -> Iterator[str]:
         return
     for line in text.splitlines()[1:]:
         yield re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[0])
-
-
-def _loops() -> Iterator[tuple[str, str]]:
-    """Give each loop device with its file, also one that was deleted. Source: Linux, sysfs-block-loop."""
-    for device in os.listdir("/sys/block"):  # noqa: PTH208 - names only
-        if not device.startswith("loop"):
-            continue
-        try:
-            name = Path("/sys/block", device, "loop/backing_file").read_text("utf-8", "surrogateescape").rstrip("\n")
-        except OSError:  # it has no file, or was let go between the two calls
-            continue
-        yield f"/dev/{device}", name.removesuffix(" (deleted)")

@@ -31,6 +31,7 @@ DIRECTORIES: tuple[tuple[str, Rule], ...] = (
     ("/etc/sudoers.d", names.sudo),
     ("/etc/security/limits.d", names.first_field),
     ("/etc/security/access.d", names.access),
+    ("/etc/tmpfiles.d", names.tmpfiles),
 )
 """Tables, and directories of tables: which rule drops the tenant's lines."""
 
@@ -58,7 +59,11 @@ REMEMBERED = (
     "/var/spool/mail",
     "/etc/doas.d",
 )
-"""Directories with a file for each user, by name. Source: sudoers(5), timestampdir; pam_faillock(8), dir."""
+"""
+Directories with a file for each user, by name. Source: sudoers(5), timestampdir; pam_faillock(8), dir.
+
+A mailbox has its lock beside it. Source: lockfile_create(3), the ".lock" extension.
+"""
 
 
 class Table(NamedTuple):
@@ -144,9 +149,10 @@ class Privileges:
         return keep
 
     def _remembered(self) -> Iterator[tuple[str, str, bool]]:
+        his = {self._tenant.name, str(self._tenant.uid), f"{self._tenant.name}.lock"}
         for folder in REMEMBERED:
             for name, facts in entries(self._ground, folder):
-                if name in {self._tenant.name, str(self._tenant.uid)} and not stat.S_ISDIR(facts.st_mode):
+                if name in his and not stat.S_ISDIR(facts.st_mode):
                     yield folder, name, True
 
     def _programs(self) -> Iterator[tuple[str, str, bool]]:

@@ -1,10 +1,11 @@
 """
-Processes: found by all four user ids of every thread, never by name.
+Processes: found by all ids of every thread, by the login they came from and by their control group, never by name.
 
 They are killed by a child that first *becomes* the tenant: the kernel itself then refuses it everybody else's
-processes, and one kill(-1) reaches all of the tenant's at once, faster than they can fork.
+processes, and one kill(-1) reaches all of the tenant's at once, faster than they can fork. What is not his by user id,
+a root shell of his session for one, is killed one by one.
 
-Source: kill(2), credentials(7); proc(5) for the fields of status.
+Source: kill(2), credentials(7); proc(5) for the fields of status; pam_loginuid(8); systemd.slice(5) for user-UID.slice.
 """
 
 import os
@@ -12,8 +13,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.wiper.children import become
+from agent.wiper.groups import own_group
 from agent.wiper.kernel import has_capabilities
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Looked, Subject, Tell, clean_or
 
@@ -31,24 +34,25 @@ class Processes:
 
     def __init__(self, subject: Subject) -> None:
         self._simulated = subject.ground.simulated
+        self._ground = subject.ground
         self._tenant = subject.tenant
 
     def find(self) -> Found:
         """Count the tenant's processes."""
-        return Found(0 if self._simulated else len(live(self._tenant.owns)))
+        return Found(0 if self._simulated else len(live(self._whose())))
 
     def erase(self, tell: Tell) -> Erased:
         """Kill until three looks in a row find none, at most two minutes."""
         if self._simulated:
             return Erased(0)
         killed: set[int] = set()
-        empty, until = 0, time.monotonic() + DEADLINE_S
+        whose, empty, until = self._whose(), 0, time.monotonic() + DEADLINE_S
         while empty < ROUNDS_EMPTY and time.monotonic() < until:
-            pids = live(self._tenant.owns)
+            pids = live(whose)
             killed |= pids
             empty = 0 if pids else empty + 1
             if pids:
-                self._kill(pids)
+                self._kill(pids, whose)
             tell(len(killed), len(killed))
             time.sleep(PAUSE_S)
         return Erased(len(killed), () if empty >= ROUNDS_EMPTY else ("processes kept coming back",))
@@ -58,33 +62,88 @@ class Processes:
         if self._simulated:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has no processes of its own")
         seen: set[int] = set()
+        whose = self._whose()
         for _ in range(ROUNDS_EMPTY):
-            seen |= live(self._tenant.owns)
+            seen |= live(whose)
             time.sleep(PAUSE_S)
         return clean_or(len(seen), "live processes")
 
-    def _kill(self, pids: set[int]) -> None:
+    def _whose(self) -> "Whose":
+        return Whose(self._tenant.uid, self._tenant.owns, own_group(self._ground, self._tenant), _ancestors())
+
+    def _kill(self, pids: set[int], whose: "Whose") -> None:
         gid = self._tenant.gid if self._tenant.gid is not None else self._tenant.uid
         kill_all_of(self._tenant.uid, gid)
-        for pid in pids & live(self._tenant.owns):
-            _kill_one(pid, self._tenant.owns)
+        for pid in pids & live(whose):
+            _kill_one(pid, whose)
 
 
-def live(owns: Callable[[int], bool]) -> set[int]:
-    """Return the process ids that have a living thread with one of these user ids; never our own or the first's."""
+class Whose(NamedTuple):
+    """
+    What makes a process the tenant's.
+
+    `gid`: his group, where it is his alone; `above`: our own process and those that started it, which only their user
+    ids can make his: somebody may have started us from his session.
+    """
+
+    uid: int
+    owns: Callable[[int], bool]
+    gid: int | None
+    above: frozenset[int]
+
+
+class Thread(NamedTuple):
+    """The four user ids, and the four group ids with the supplementary ones."""
+
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
+
+
+def live(whose: Whose) -> set[int]:
+    """Return the processes of the tenant's that have a living thread; never our own or the first one."""
     found = set()
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in {1, os.getpid()} and _is_live(int(entry.name), owns):
+        if entry.name.isdigit() and int(entry.name) not in {1, os.getpid()} and _is_live(int(entry.name), whose):
             found.add(int(entry.name))
     return found
 
 
-def _is_live(pid: int, owns: Callable[[int], bool]) -> bool:
+def _is_live(pid: int, whose: Whose) -> bool:
     """Threads are looked at one by one: a leader that has ended looks dead while its threads run on."""
-    return any(not dead and any(map(owns, uids)) for dead, uids in _threads(pid))
+    threads = list(_living(pid))
+    if any(whose.owns(uid) for thread in threads for uid in thread.uids):
+        return True
+    if not threads or pid in whose.above:
+        return False
+    if whose.gid is not None and any(whose.gid in thread.gids for thread in threads):
+        return True
+    return _says(pid, "loginuid") == b"%d" % whose.uid or _is_in_slice(_says(pid, "cgroup"), whose.uid)
 
 
-def _threads(pid: int) -> Iterator[tuple[bool, tuple[int, ...]]]:
+def _is_in_slice(groups: bytes, uid: int) -> bool:
+    return any(b"/user-%d.slice" % uid in line for line in groups.split(b"\n"))
+
+
+def _says(pid: int, name: str) -> bytes:
+    """Return a file of a process's; nothing where it has ended, or the kernel has no such file."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _ancestors() -> frozenset[int]:
+    found = {os.getpid()}
+    pid = os.getppid()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        # The name in the second field is the program's choice and may hold anything; the last ")" ends it.
+        fields = _says(pid, "stat").rpartition(b")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 0
+    return frozenset(found)
+
+
+def _living(pid: int) -> Iterator[Thread]:
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
@@ -96,17 +155,19 @@ def _threads(pid: int) -> Iterator[tuple[bool, tuple[int, ...]]]:
             continue
         # Bytes, split at newlines only: a tenant chooses the Name line and may put other line ends into it.
         fields = dict(line.split(b":\t", 1) for line in raw.split(b"\n") if b":\t" in line)
-        yield fields[b"State"][:1] in {b"Z", b"X"}, tuple(int(one) for one in fields[b"Uid"].split())
+        if fields[b"State"][:1] not in {b"Z", b"X"}:
+            gids = b" ".join((fields[b"Gid"], fields.get(b"Groups", b"")))
+            yield Thread(tuple(map(int, fields[b"Uid"].split())), tuple(map(int, gids.split())))
 
 
-def _kill_one(pid: int, owns: Callable[[int], bool]) -> None:
+def _kill_one(pid: int, whose: Whose) -> None:
     """Kill what kill(-1) did not reach; the descriptor makes sure that it is still the process that was looked at."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if _is_live(pid, owns):
+        if _is_live(pid, whose):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except ProcessLookupError:
         return

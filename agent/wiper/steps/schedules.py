@@ -1,17 +1,20 @@
 """
 Schedules: what would start something of the tenant's again after everything was killed.
 
-Crontabs, at jobs, lingering, system crontabs and systemd units that run as him. Only files that were changed after the
-account was made are touched.
+Crontabs, at jobs, lingering, system crontabs and systemd units (with drop-ins) that run as him or run something out of
+his home, and settings of his own slice. Only units that were changed after the account was made are touched.
 """
 
+import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
+from agent.wiper import names
 from agent.wiper.folders import entries, take
+from agent.wiper.inspection import accounts_of
 from agent.wiper.lines import count, rewrite
-from agent.wiper.names import cron_d
 from agent.wiper.steps import NOT_EXAMINED, Erased, Found, Looked, Subject, Tell, clean_or
 from agent.wiper.tools import run, systemd_runs
 
@@ -35,8 +38,14 @@ class Schedules:
     def __init__(self, subject: Subject) -> None:
         self._ground = subject.ground
         self._tenant = subject.tenant
-        user = re.escape(subject.tenant.name)
-        self._runs_as = re.compile(rf"^\s*(User|Group)\s*=\s*\"?({user}|{subject.tenant.uid})\"?\s*$", re.MULTILINE)
+        self._since = subject.tenant.granted_at.timestamp()
+        homes = {one.home.rstrip("/") for one in accounts_of(self._ground) if one.name != self._tenant.name}
+        self._other_homes = homes - {"", self._tenant.home}
+        user, uid = re.escape(subject.tenant.name), subject.tenant.uid
+        self._runs_as = re.compile(
+            rf"^\s*(User|Group|SupplementaryGroups)\s*=(.*[\s\"])?({user}|{uid})\"?(\s.*)?$", re.MULTILINE
+        )
+        self._own_settings = re.compile(rf"(user-{uid}\.slice|user(-runtime-dir)?@{uid}\.service)(\.d)?")
 
     def find(self) -> Found:
         """Count them."""
@@ -55,6 +64,7 @@ class Schedules:
                 take(self._ground, folder, name, self._tenant.owns)
             except OSError as error:
                 notes.append(f"a schedule stays: {error.strerror}")
+        self._drop_empty_folders()
         for path in self._tables():
             try:
                 rewrite(self._ground, path, self._keep, drop_empty=path.startswith(TABLE_DIRECTORY + "/"))
@@ -90,7 +100,10 @@ class Schedules:
             notes.append(f"systemctl stop ended with {done.code}"[:120])
 
     def _keep(self, line: str) -> str | None:
-        return cron_d(line, self._tenant.name)
+        return None if self._runs_from_home(line) else names.cron_d(line, self._tenant.name)
+
+    def _runs_from_home(self, line: str) -> bool:
+        return names.runs_from(line, self._tenant.home, self._other_homes)
 
     def _files(self) -> Iterator[tuple[str, str]]:
         """Give directory and name of what is the tenant's by its name or its owner."""
@@ -110,19 +123,23 @@ class Schedules:
                 yield f"{TABLE_DIRECTORY}/{name}"
 
     def _units(self) -> Iterator[tuple[str, str]]:
-        """Give the units that run as the tenant, with the timers of the same name; links to them included."""
-        since = self._tenant.granted_at.timestamp()
+        """Give the units and drop-ins that are about the tenant, with the timers of the same name and links to them."""
         mine: set[str] = set()
         for folder in UNITS:
             for name, facts in entries(self._ground, folder):
-                plain = stat.S_ISREG(facts.st_mode) and facts.st_ctime >= since
-                if plain and name.endswith((".service", ".socket")) and self._runs_in(f"{folder}/{name}"):
+                path = f"{folder}/{name}"
+                if stat.S_ISDIR(facts.st_mode) and name.endswith(".d"):
+                    whole = bool(self._own_settings.fullmatch(name))
+                    for inner, inner_facts in entries(self._ground, path):
+                        if self._is_fresh(inner_facts) and (whole or self._is_his(f"{path}/{inner}")):
+                            yield path, inner
+                elif self._is_fresh(facts) and (self._own_settings.fullmatch(name) or self._is_unit(path)):
                     mine.add(name.rpartition(".")[0])
                     yield folder, name
         for folder in UNITS:
             for name, facts in entries(self._ground, folder):
                 stem, _, kind = name.rpartition(".")
-                if stem in mine and kind in {"timer", "path"} and facts.st_ctime >= since:
+                if stem in mine and kind in {"timer", "path"} and facts.st_ctime >= self._since:
                     yield folder, name
                 elif kind in {"wants", "requires"}:
                     inside = f"{folder}/{name}"
@@ -130,8 +147,26 @@ class Schedules:
                         (inside, link) for link, _ in entries(self._ground, inside) if link.rpartition(".")[0] in mine
                     )
 
-    def _runs_in(self, path: str) -> bool:
+    def _drop_empty_folders(self) -> None:
+        """Take the directories of his slice's settings away; where something else is in one, it stays."""
+        for folder in UNITS:
+            for name, facts in entries(self._ground, folder):
+                if stat.S_ISDIR(facts.st_mode) and self._own_settings.fullmatch(name):
+                    with suppress(OSError):
+                        take(self._ground, folder, name, self._tenant.owns, directory=True)
+
+    def _is_fresh(self, facts: os.stat_result) -> bool:
+        return stat.S_ISREG(facts.st_mode) and facts.st_ctime >= self._since
+
+    def _is_unit(self, path: str) -> bool:
+        return path.endswith((".service", ".socket", ".mount", ".swap", ".path", ".timer")) and self._is_his(path)
+
+    def _is_his(self, path: str) -> bool:
+        """Return whether a unit runs as him, or runs something out of his home."""
         try:
-            return bool(self._runs_as.search(self._ground.read(path)))
+            text = self._ground.read(path)
         except OSError:  # a link, or gone: not a unit that could start
             return False
+        if self._runs_as.search(text):
+            return True
+        return any(map(self._runs_from_home, text.splitlines()))

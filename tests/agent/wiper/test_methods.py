@@ -120,7 +120,8 @@ def test_keys_that_sshd_takes_from_elsewhere(machine, tenant, wipe, missing):
         missing("sshd (Debian: openssh-server)")
     machine.run("sh", "-c", "mkdir -p /etc/keys /etc/ssh/sshd_config.d; chmod 755 /etc/keys")
     machine.run("sh", "-c", f"echo '{TENANT}' | tee /etc/keys/{tenant.username} > /etc/keys/root")
-    program = f'#!/bin/sh\n[ "$1" = root ] && [ "$2" = ssh-ed25519 ] && echo "{TENANT}" || true\n'
+    machine.run("sh", "-c", f"echo '{TENANT}' > /var/lib/given; chmod 644 /var/lib/given")
+    program = '#!/bin/sh\n[ "$1" = root ] && [ "$2" = ssh-ed25519 ] && cat /var/lib/given || true\n'
     machine.python(f"import pathlib; pathlib.Path('/usr/bin/give-keys').write_text({program!r})")
     configuration = "AuthorizedKeysFile /etc/keys/%u .ssh/authorized_keys\nAuthorizedKeysCommandUser nobody\n"
     configuration += "AuthorizedKeysCommand /usr/bin/give-keys %u %t\n"
@@ -131,9 +132,13 @@ def test_keys_that_sshd_takes_from_elsewhere(machine, tenant, wipe, missing):
     assert machine.run("cat", "/etc/keys/root") == ""
     assert statuses(evidence) == {KEYS: WipeStatus.FAILED}
     assert evidence.places[0].left == 1, evidence.places
-    machine.run("sh", "-c", "echo '#!/bin/sh' > /usr/bin/give-keys")
+    program = f"#!/bin/sh\necho '{TENANT}'\necho '{FRIEND}'\n"
+    machine.python(f"import pathlib; pathlib.Path('/usr/bin/give-keys').write_text({program!r})")
     assert statuses(wipe(tenant, KEYS)) == {KEYS: WipeStatus.SUCCESS}
-    machine.run("rm", "-r", "/etc/keys", "/etc/ssh/sshd_config.d/keys.conf", "/usr/bin/give-keys")
+    given = machine.run("give-keys").splitlines()
+    assert TENANT.split()[1] not in given[0]
+    assert given[1] == FRIEND, "the program still runs for everybody else"
+    machine.run("rm", "-r", "/etc/keys", "/etc/ssh/sshd_config.d/keys.conf", "/usr/bin/give-keys", "/var/lib/given")
 
 
 def test_a_link_among_the_keys_hurts_nobody(machine, tenant, wipe):

@@ -66,11 +66,49 @@ def test_a_user_by_number_is_no_comment():
         ("/dev/sdb1 /home/tenant\\040x ext4 defaults 0 0", True),
         ("/dev/sdb1 /home ext4 defaults 0 0", True),
         ("# /home/tenant/x", True),
+        ("none /mnt tmpfs noauto,uid=1001 0 0", False),
+        ("none /mnt tmpfs noauto,uid=10010 0 0", True),
+        ("uid=1001 /mnt tmpfs noauto 0 0", True),
     ],
 )
 def test_a_mount_in_the_home_is_forgotten(line, kept):
-    """By source or by point; a neighbour with a longer name is not meant."""
-    assert (names.fstab(line, ("/home/tenant",)) == line) is kept
+    """By source, by point or by the owner of all its files; a neighbour with a longer name or number is not meant."""
+    assert (names.fstab(line, ("/home/tenant",), 1001) == line) is kept
+
+
+@pytest.mark.parametrize(
+    ("line", "his"),
+    [
+        ("3 3 * * * root /home/tenant/bin/report", True),
+        ("ExecStart=-/home/tenant/daemon --all", True),
+        ("ExecStart=/bin/sh -c 'exec /home/tenant/x'", True),
+        ("@daily root tar c /home/tenant", True),
+        ("@daily root tar c /home/tenant /home/bob", False),
+        ("@daily root /home/tenant/x /home/bob", True),
+        ("@daily root /home/bob/x /home/tenant", False),
+        ("ExecStart=/home/tenant2/x", False),
+        ("ExecStart=/srv/home/tenant/x", False),
+        ("# @daily root /home/tenant/x", False),
+    ],
+)
+def test_what_runs_out_of_the_home_is_his(line, his):
+    """A line that only names his home beside others' is theirs."""
+    assert names.runs_from(line, "/home/tenant", ("/home/bob",)) is his
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("d /run/x 0700 tenant tenant -", False),
+        ("d /run/x 0700 root tenant -", False),
+        ("d /run/tenant 0700 root root -", True),
+        ("#d /run/x 0700 tenant tenant -", True),
+        ("d /run/x", True),
+    ],
+)
+def test_what_would_be_made_his_at_boot_is_forgotten(line, kept):
+    """By its owner or group; a path may be called like him."""
+    assert (names.tmpfiles(line, "tenant") == line) is kept
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,7 @@ def _privileges(m: Maker) -> None:
 
 
 def _accounts(m: Maker) -> None:
-    for group in ("disk", "staff"):
+    for group in ("audio", "staff"):
         subprocess.run(["usermod", "--append", "--groups", group, m.bob.pw_name], check=True, capture_output=True)
         subprocess.run(["usermod", "--append", "--groups", group, m.tenant.pw_name], check=True, capture_output=True)
         m.add(f"bob in the group {group}", "member", f"{group}\0{m.bob.pw_name}")

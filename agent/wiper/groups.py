@@ -1,0 +1,20 @@
+"""The tenant's own group: whether what bears it is his alone."""
+
+from agent.wiper.accounts import Tenant
+from agent.wiper.ground import Ground
+from agent.wiper.inspection import accounts_of
+
+
+def own_group(ground: Ground, tenant: Tenant) -> int | None:
+    """
+    Return the id of the tenant's group; None where it is another account's first one too, or has other members.
+
+    Raises:
+        Trouble: `account_mismatch`: the password file cannot be read or understood.
+        OSError: the group file cannot be read.
+    """
+    gid = tenant.gid
+    rows = (row.split(":") for row in ground.read("/etc/group").splitlines())
+    members = {one for row in rows if len(row) == 4 and row[2] == str(gid) for one in row[3].split(",")}
+    first = {one.name for one in accounts_of(ground) if one.gid == gid}
+    return None if gid == 0 or (members | first) - {"", tenant.name} else gid

@@ -1,0 +1,168 @@
+"""
+What of the tenant is still held after it was deleted: by loop devices, or by processes of others.
+
+A deleted file that a process of somebody else has open, and a directory of the tenant's that is mounted in the private
+view of a service, end with that process. Ending it would harm others, so it is told, not done.
+"""
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.wiper import loops, mountinfo
+from agent.wiper.children import in_child
+from agent.wiper.kernel import release_loop
+from agent.wiper.mountinfo import beneath
+from agent.wiper.steps import CLEAN, RESIDUE, Erased, Found, Looked, Subject, Tell
+
+CALL_S, LOOK_S = 10.0, 60.0
+DELETED = " (deleted)"
+GONE = "//deleted"
+"""What the kernel appends to the name of a file, and to the mounted directory, that has no name any more."""
+
+
+class Held:
+    """The tenant's files that live on without a name."""
+
+    name = "held"
+
+    def __init__(self, subject: Subject) -> None:
+        tenant, ground = subject.tenant, subject.ground
+        self._ground = ground
+        self._owns = tenant.owns
+        self._parent = tenant.home.rpartition("/")[0]
+        self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{self._parent}/{tenant.quarantine}"))
+
+    def find(self) -> Found:
+        """Count loop devices; what others hold is not ours to end."""
+        return Found(len(self._loops()))
+
+    def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
+        """Let the loop devices go."""
+        found, notes = self._loops(), list[str]()
+        for device in found:
+            try:
+                in_child(_releasing(device), CALL_S)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # gone by itself
+                    notes.append(f"a loop device stays: {error.strerror}")
+        return Erased(len(found) - len(self._loops()), tuple(dict.fromkeys(notes)))
+
+    def verify(self) -> Looked:
+        """Count loop devices, mounts in other views and open files without a name."""
+        if self._ground.simulated:
+            return Looked("not_applicable", reason="a simulated machine has no processes of its own")
+        counts = {
+            "loop devices": len(self._loops()),
+            "mounts in views of others' processes": self._mounts_elsewhere(),
+            "deleted files open in others' processes": self._open_files(),
+        }
+        reasons = [f"{count} {what}" for what, count in counts.items() if count]
+        return Looked(RESIDUE, sum(counts.values()), "; ".join(reasons)) if reasons else Looked(CLEAN)
+
+    def _loops(self) -> list[str]:
+        return loops.of_homes(self._ground, self._parent, self._homes)
+
+    def _mounts_elsewhere(self) -> int:
+        """Count mounts made from the home in the mount namespaces of other processes, each namespace once."""
+        here = mountinfo.current()
+        places = [mountinfo.on_file_system(home, here) for home in self._homes]
+        seen, found = {_view("self")}, 0
+        for pid in _pids():
+            view = _view(pid)
+            if view in seen:
+                continue
+            seen.add(view)
+            for mount in mountinfo.parse(_text(pid, "mountinfo")):
+                root = mount.root.removesuffix(GONE)
+                found += any(one and mount.device == one[0] and beneath(root, one[1]) for one in places)
+        return found
+
+    def _open_files(self) -> int:
+        """
+        Count the tenant's files without a name that others' processes have open.
+
+        The kernel shows a process's files to root, or to its own user: whoever is refused as root asks as that user.
+        """
+        found, refused = _answers(in_child(lambda: _held(_pids(), self._owns), LOOK_S))
+        by_user: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for pid in refused:
+            user = _user(pid)
+            if user is not None and user[0] != 0:
+                by_user[user].append(pid)
+        for user, pids in by_user.items():
+            found += _answers(in_child(_asking(pids, self._owns), LOOK_S, user))[0]
+        return found
+
+
+def _releasing(device: str) -> Callable[[], bytes]:
+    def work() -> bytes:
+        release_loop(device)
+        return b""
+
+    return work
+
+
+def _asking(pids: list[str], owns: Callable[[int], bool]) -> Callable[[], bytes]:
+    return lambda: _held(pids, owns)
+
+
+def _held(pids: list[str], owns: Callable[[int], bool]) -> bytes:
+    """Count files; answer with the number and the processes that could not be looked at."""
+    count, refused = 0, list[str]()
+    for pid in pids:
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - numbers only
+            count += sum(_is_held(f"/proc/{pid}/fd/{number}", owns) for number in descriptors)
+        except PermissionError:
+            refused.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return " ".join((str(count), *refused)).encode()
+
+
+def _answers(raw: bytes) -> tuple[int, list[str]]:
+    count, *refused = raw.decode().split()
+    return int(count), refused
+
+
+def _is_held(link: str, owns: Callable[[int], bool]) -> bool:
+    try:
+        # Asked for its owner only where it has no name: what is on a dead file system hangs whoever asks.
+        if not os.readlink(link).endswith(DELETED):  # noqa: PTH115
+            return False
+        facts = os.stat(link)  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+    return facts.st_nlink == 0 and owns(facts.st_uid)
+
+
+def _pids() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names only
+
+
+def _user(pid: str) -> tuple[int, int] | None:
+    """Return the user and group of a process that has each of them four times; None of any other."""
+    fields = dict(line.split(b":\t", 1) for line in _text(pid, "status").split(b"\n") if b":\t" in line)
+    ids = [set(fields.get(name, b"").split()) for name in (b"Uid", b"Gid")]
+    if any(len(one) != 1 for one in ids):
+        return None
+    return int(ids[0].pop()), int(ids[1].pop())
+
+
+def _view(pid: str) -> bytes:
+    """Return the first mount of a process's view: each mount namespace has its own numbers."""
+    return _text(pid, "mountinfo").partition(b" ")[0]
+
+
+def _text(pid: str, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # it has ended, and has no view any more
+            return b""
+        raise

@@ -1,0 +1,125 @@
+"""The whole program against the hostile tenant, judged by the inspection from outside and by what others still have."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.documents import Target, WipeEvidence, WipeWork
+from shared.records import WipeMethod, WipeStatus
+from tests.agent.wiper.harness import Machine, Platform, Wiper, state_for
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+UID = 20_000 + (os.getpid() * 7) % 30_000
+"""Keyrings belong to the whole kernel: a uid that no other test uses."""
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f tenant"
+
+ARRANGE = """
+import os, subprocess
+from tests.host.tenant import traps
+os.umask(0o022)
+traps.furnish()
+subprocess.run(['useradd', '--create-home', '--uid', '3000', 'bob'], check=True)
+"""
+
+PLANT = """
+import json, os, sys
+from pathlib import Path
+from tests.host.tenant import inspector, sentinels, traps
+os.umask(0o022)
+name, state, without = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+who = inspector.describe(name)
+sentinels.save(sentinels.make(name, 'bob'), state / 'sentinels')
+tenant = traps.tenant_of(name, neighbour='bob', files=2000, levels=5000)
+planted = traps.plant(tenant, [name for name, one in traps.TRAPS.items() if one.by not in without])
+(state / 'who').write_text(json.dumps(who._asdict()))
+print(json.dumps([vars(one) for one in planted]))
+"""
+
+LOOK = """
+import json, sys
+from pathlib import Path
+from tests.host.tenant import inspector, sentinels
+state, scope = Path(sys.argv[1]), sys.argv[2]
+report = inspector.inspect(inspector.record(json.loads((state / 'who').read_text())), scope)
+print(json.dumps({
+    'residues': report.residues, 'unseen': report.unseen,
+    'damages': sentinels.verify(sentinels.load(state / 'sentinels')),
+}))
+"""
+
+
+class Scene:
+    """A view of this machine with a granted tenant in it."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        platform = Platform()
+        self.state = state_for(tmp_path / "state", platform)
+        (tmp_path / "view").mkdir()
+        self._platform = platform
+        self._machine = Machine(tmp_path / "view", self.state)
+        self._machine.python(ARRANGE)
+        self._wiper = Wiper(self.state, (), self._machine.prefix)
+        self.target: Target = self._wiper.grant(platform.grant("mallory", KEY))
+
+    def plant(self, *without: str) -> list[dict[str, Any]]:
+        """Set the traps, without those that only `root` can set if that is said."""
+        return json.loads(self._machine.python(PLANT, self.target.username, str(self.state), *without))
+
+    def wipe(self, method: WipeMethod) -> WipeEvidence:
+        work = WipeWork(target=self.target, methods=(method,))
+        return self._wiper.wipe(self._platform.command(self._platform.order(work)))
+
+    def look(self, method: WipeMethod) -> dict[str, Any]:
+        return json.loads(self._machine.python(LOOK, str(self.state), method.value))
+
+    def close(self) -> None:
+        self._machine.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, missing) -> Iterator[Scene]:
+    if os.geteuid() != 0:
+        missing("root, to see this machine through a throw-away view")
+    made = Scene(tmp_path)
+    yield made
+    made.close()
+
+
+def residues(seen: dict[str, Any], planted: list[dict[str, Any]]) -> list[Any]:
+    """Return what is left, without what nobody can remove without harming others."""
+    stubborn = [mark for one in planted if one["stubborn"] for mark in one["marks"]]
+    assert seen["unseen"] == []
+    return [one for one in seen["residues"] if not any(mark in f"{one[1]} {one[2]}" for mark in stubborn)]
+
+
+def test_of_everything_that_a_tenant_with_root_can_leave_nothing_is_left(scene: Scene) -> None:
+    """Nothing of others is harmed, and the evidence tells that nothing on such a machine proves anything."""
+    planted = scene.plant()
+    assert sum(one["state"] == "set" for one in planted) >= 60, planted
+    evidence = scene.wipe(WipeMethod.USER_DELETION)
+    seen = scene.look(WipeMethod.USER_DELETION)
+    assert seen["damages"] == []
+    assert residues(seen, planted) == []
+    (result,) = evidence.methods
+    assert result.status is WipeStatus.PARTIAL, (result, evidence.places)
+    assert any("had root" in reason for reason in result.reasons)
+    places = {one.name: one for one in evidence.places}
+    assert places["held"].state == "residue"
+    assert {name for name, one in places.items() if one.state not in {"clean", "not_applicable"}} == {"held"}
+
+
+@pytest.mark.parametrize("method", list(WipeMethod))
+def test_of_a_tenant_without_root_nothing_that_the_method_promises_is_left(scene: Scene, method: WipeMethod) -> None:
+    """And the evidence says success."""
+    planted = scene.plant("root")
+    evidence = scene.wipe(method)
+    seen = scene.look(method)
+    assert seen["damages"] == []
+    assert residues(seen, planted) == []
+    assert [one.status for one in evidence.methods] == [WipeStatus.SUCCESS], evidence.methods
