@@ -16,6 +16,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-services", action="store_true", help="a missing service is a failure, not a skip")
     parser.addoption("--kills", type=int, default=15, help="how often the kill test kills; 50 in CI")
+    parser.addoption("--power-cuts", type=int, default=2, help="how many wipes have their power cut; 100 in a long run")
 
 
 @pytest.fixture(scope="session")

@@ -29,16 +29,25 @@ class Mount(Struct, frozen=True, kw_only=True):
     """
     One mount.
 
-    `device`: "major:minor"; `root`: the directory of the file system that is mounted; `point`: where; `options`: of the
-    file system. Source: proc(5), /proc/pid/mountinfo.
+    `number` and `parent`: of this mount and of the one it stands on, in this view only; `device`: "major:minor";
+    `root`: the directory of the file system that is mounted; `point`: where; `options`: of the file system; `shared`:
+    whether what is unmounted on it is unmounted on its peers too. Source: proc(5), /proc/pid/mountinfo.
     """
 
+    number: int
+    parent: int
     device: str
     root: str
     point: str
     kind: str
     source: str
     options: str
+    shared: bool = False
+
+    @property
+    def what(self) -> tuple[str, str, str, str]:
+        """What is mounted where: the same in every view that has it."""
+        return self.device, self.root, self.point, self.kind
 
 
 def parse(raw: bytes) -> tuple[Mount, ...]:
@@ -58,12 +67,15 @@ def parse(raw: bytes) -> tuple[Mount, ...]:
         left, right = before.split(b" "), after.split(b" ")
         mounts.append(
             Mount(
+                number=int(left[0]),
+                parent=int(left[1]),
                 device=left[2].decode(),
                 root=_plain(left[3]),
                 point=_plain(left[4]),
                 kind=right[0].decode(),
                 source=_plain(right[1]),
                 options=_plain(right[2]),
+                shared=any(field.startswith(b"shared:") for field in left[6:]),
             )
         )
     return tuple(mounts)

@@ -53,7 +53,7 @@ def _send(mount: Mount, line: socket.socket) -> bytes:
 
 def _take_off(mount: Mount) -> bytes:
     # More than one where the directory is mounted on itself, as ip-netns does: each copy keeps the name busy.
-    while mount in mountinfo.current():
+    while any(one.what == mount.what for one in mountinfo.current()):
         _uncover(mount)
         unmount(mount.point)
     os.unlink(mount.point)  # noqa: PTH108 - a path of the kernel's
@@ -61,28 +61,50 @@ def _take_off(mount: Mount) -> bytes:
 
 
 def _uncover(mount: Mount) -> None:
-    """Take off what hides a mount, in a view of this process's own: only for a child."""
+    """
+    Take off what hides a mount, in a view of this process's own: only for a child.
+
+    Raises:
+        OSError: it is not mounted any more, or what hides it stays.
+    """
     own_mount_namespace()
     for _ in range(MOST):
-        covers = above(mountinfo.current(), mount)
+        mounts = mountinfo.current()
+        copies = [above(mounts, one) for one in mounts if one.what == mount.what]
+        if not copies:
+            raise OSError(errno.ESTALE, "it is not mounted any more")
+        covers = min(copies, key=len)
         if not covers:
             return
-        unmount(covers[-1].point)
+        _unmount_one(covers)
     raise OSError(errno.ELOOP, "too many mounts hide it")
+
+
+def _unmount_one(covers: tuple[Mount, ...]) -> None:
+    """Take off the first of these that can be reached; one may lie under another."""
+    for cover in reversed(covers):
+        try:
+            unmount(cover.point)
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.ENOENT}:
+                continue
+            raise
+        return
+    raise OSError(errno.EBUSY, "what hides it cannot be taken off")
 
 
 def above(mounts: tuple[Mount, ...], wanted: Mount) -> tuple[Mount, ...]:
     """
-    Return the mounts that hide one, the outermost last. Pure.
+    Return the mounts that hide one: they stand on it or on what it stands on, and its point lies in theirs. Pure.
 
-    Args:
-        mounts: All, in the kernel's order: of two on the same point the later one is seen.
-        wanted: One of them.
-
-    Raises:
-        OSError: ESTALE: it is not there any more.
+    The order of the list does not tell: what is mounted on a peer of a directory appears under what covers that.
     """
-    if wanted not in mounts:
-        raise OSError(errno.ESTALE, "it is not mounted any more")
-    later = mounts[len(mounts) - mounts[::-1].index(wanted) :]
-    return tuple(one for one in later if beneath(wanted.point, one.point))
+    by_number = {one.number: one for one in mounts}
+    chain = {wanted.number}
+    at = by_number.get(wanted.parent)
+    while at is not None and at.number not in chain:
+        chain.add(at.number)
+        at = by_number.get(at.parent)
+    return tuple(
+        one for one in mounts if one.number not in chain and one.parent in chain and beneath(wanted.point, one.point)
+    )

@@ -11,21 +11,10 @@ import pytest
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
 from tests.agent.wiper.harness import Machine, Platform, Wiper, state_for
+from tests.host.machines import Machine as Booted
+from tests.host.trial import ARRANGE, KEY, Trial, fresh_uid
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-UID = 20_000 + (os.getpid() * 7) % 30_000
-"""Keyrings belong to the whole kernel: a uid that no other test uses."""
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f tenant"
-
-ARRANGE = """
-import os, subprocess
-from tests.host.tenant import traps
-os.umask(0o022)
-traps.furnish()
-subprocess.run(['useradd', '--create-home', '--uid', '3000', 'bob'], check=True)
-"""
 
 PLANT = """
 import json, os, sys
@@ -63,9 +52,10 @@ class Scene:
         (tmp_path / "view").mkdir()
         self._platform = platform
         self._machine = Machine(tmp_path / "view", self.state)
-        self._machine.python(ARRANGE)
-        self._wiper = Wiper(self.state, (), self._machine.prefix)
-        self.target: Target = self._wiper.grant(platform.grant("mallory", KEY))
+        policy, uid = self.state / "policy.toml", fresh_uid()
+        self._machine.python(ARRANGE, str(policy), str(uid))
+        self._wiper = Wiper(self.state, ("--policy", str(policy)), self._machine.prefix)
+        self.target: Target = self._wiper.grant(platform.grant(f"mallory{uid}", KEY))
 
     def plant(self, *without: str) -> list[dict[str, Any]]:
         """Set the traps, without those that only `root` can set if that is said."""
@@ -123,3 +113,15 @@ def test_of_a_tenant_without_root_nothing_that_the_method_promises_is_left(scene
     assert seen["damages"] == []
     assert residues(seen, planted) == []
     assert [one.status for one in evidence.methods] == [WipeStatus.SUCCESS], evidence.methods
+
+
+def test_nothing_is_left_on_a_booted_machine_either(machine: Booted) -> None:
+    """The same through the shipped units, whose sandbox must not blind the wiper."""
+    trial = Trial(machine, fresh_uid())
+    evidence = trial.evidence(trial.ask())
+    assert trial.damages() == frozenset()
+    assert residues({"residues": trial.residues(), "unseen": []}, trial.planted) == []
+    (result,) = evidence.methods
+    assert result.status is WipeStatus.PARTIAL, (result, evidence.places)
+    bad = {one.name for one in evidence.places if one.state not in {"clean", "not_applicable"}}
+    assert bad == {"held"}, evidence.places

@@ -1,9 +1,9 @@
 """
 Mounts in the home or made from it, swap files in it; loop devices on its files are let go.
 
-They are detached, innermost first, each in a child that may hang; what lies behind them is never looked at. While one
-is left, nothing of the home is deleted, because what lies behind it may be somebody else's. Loop devices hurt nobody:
-whether they are gone is looked at when the home is gone too (`held`).
+They are disconnected from what they are copies of, then detached, innermost first, each in a child that may hang; what
+lies behind them is never looked at. While one is left, nothing of the home is deleted, because what lies behind it may
+be somebody else's. Loop devices hurt nobody: whether they are gone is looked at when the home is gone too (`held`).
 """
 
 import errno
@@ -15,12 +15,13 @@ from pathlib import Path
 
 from agent.wiper import lines, loops, mountinfo, names
 from agent.wiper.children import in_child
-from agent.wiper.kernel import release_loop, swap_off, unmount
+from agent.wiper.kernel import release_loop, stop_sharing, swap_off, unmount
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
 
 FSTAB = "/etc/fstab"
-ROUNDS = 8
+ROUNDS = 64
+"""Of stacked mounts only the topmost can be disconnected from its peers and detached in one round."""
 CALL_S, SWAP_S = 10.0, 120.0
 """How long one call may take; swapping back in reads all that was swapped out."""
 
@@ -53,10 +54,16 @@ class Mounts:
             _try(partial(_bounded, partial(swap_off, path), SWAP_S), "a swap file stays in use", notes)
         for _ in range(ROUNDS):
             before_round = len(self._mounts())
-            # A mount that the home itself lies in is not the tenant's to lose: it stays, and so does the home.
-            mounts = [one for one in self._mounts() if not any(beneath(home, one.point) for home in self._homes)]
+            for mount in self._own():
+                if mount.shared:
+                    call = partial(_bounded, partial(stop_sharing, mount.point), CALL_S)
+                    _try(call, "a mount stays connected with others", notes)
+            mounts = self._own()
+            # On a copy of /dev, say, that is still its peer, an unmount would unmount the machine's own /dev/shm too.
+            connected = {one.number for one in mounts if one.shared}
             for mount in reversed(mounts):
-                _try(partial(_bounded, partial(unmount, mount.point), CALL_S), "a mount stays", notes)
+                if mount.parent not in connected:
+                    _try(partial(_bounded, partial(unmount, mount.point), CALL_S), "a mount stays", notes)
             if len(self._mounts()) in {0, before_round}:
                 break
         for device in loops.of_homes(self._ground, self._parent, self._homes, self._mounted):
@@ -72,6 +79,10 @@ class Mounts:
     def _count(self) -> int:
         swapping = len(self._inside(_swap_files()))
         return len(self._mounts()) + swapping + lines.count(self._ground, FSTAB, self._keep)
+
+    def _own(self) -> list[mountinfo.Mount]:
+        """Return the mounts to detach: one that the home itself lies in is not the tenant's to lose, so both stay."""
+        return [one for one in self._mounts() if not any(beneath(home, one.point) for home in self._homes)]
 
     def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.

@@ -1,0 +1,67 @@
+"""Wipes whose machine loses its power in the middle: what was only in memory is gone, and the wipe goes on after boot."""
+
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.records import WipeStatus
+from tests.host import machines
+from tests.host.machines import MachineError
+from tests.host.trial import Trial, fresh_uid
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+MOST_CUTS = 3
+LONGEST_S = 6.0
+"""About how long an uncut wipe of these tenants takes."""
+
+
+@pytest.fixture(scope="module")
+def volatile(missing) -> frozenset[str]:
+    """The damages that a power cut alone does, without any wipe: processes, what is in memory."""
+    try:
+        with machines.booted("control") as machine:
+            trial = Trial(machine, fresh_uid())
+            machine.cut_power()
+            machine.boot(whole=False)
+            return trial.damages()
+    except MachineError as error:
+        missing(str(error))
+
+
+def test_a_power_cut_alone_costs_no_file_of_others(volatile: frozenset[str]) -> None:
+    """The control: what is left out below is no file on the disk, but for /tmp, which is emptied at boot."""
+    assert volatile
+    assert all(one.endswith("is gone") for one in volatile)
+    assert not [one for one in volatile if re.search(r"\(/(home|etc|usr|var|srv)", one)]
+
+
+def test_a_wipe_whose_power_is_cut_ends_as_if_it_were_not(
+    volatile: frozenset[str], pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    """At random moments, up to three times a wipe: one answer, nothing left, nothing of others harmed, a true status."""
+    seed = int(os.environ.get("KILL_SEED", random.randrange(2**31)))
+    print(f"KILL_SEED={seed}")
+    chance = random.Random(seed)
+    told = []
+    for number in range(pytestconfig.getoption("--power-cuts")):
+        rooted = number % 2 == 0
+        with machines.booted(f"cut{number}") as machine:
+            trial = Trial(machine, fresh_uid(), *([] if rooted else ["root"]))
+            cuts = [round(chance.uniform(0.05, LONGEST_S), 2) for _ in range(chance.randint(1, MOST_CUTS))]
+            for after_s in cuts:
+                trial.cut(after_s)
+            answer = trial.ask()
+            assert trial.ask() == answer
+            evidence = trial.evidence(answer)
+            facts = trial.journalled()
+            told.append((cuts, evidence.methods[0].status.value, len(evidence.attempts)))
+            print(told[-1], evidence.methods[0].reasons)
+            assert facts["Answered"] == facts["OrderTaken"] == 1
+            assert trial.residues() == []
+            assert trial.damages() - volatile == set()
+            expected = WipeStatus.PARTIAL if rooted else WipeStatus.SUCCESS
+            assert [one.status for one in evidence.methods] == [expected], (evidence.methods, evidence.places)
