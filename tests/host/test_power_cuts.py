@@ -15,7 +15,7 @@ from tests.host.trial import Trial, fresh_uid
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 MOST_CUTS = 3
-LONGEST_S = 6.0
+LONGEST_S = 5.0
 """About how long an uncut wipe of these tenants takes."""
 
 

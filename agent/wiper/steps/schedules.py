@@ -30,6 +30,10 @@ UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/s
 """Where an administrator's units are. Source: systemd.unit(5), UNIT FILE LOAD PATH."""
 
 
+KINDS = (".service", ".socket", ".mount", ".swap", ".path", ".timer")
+"""Units that start something. Source: systemd.unit(5)."""
+
+
 class Schedules:
     """Everything that starts by itself in the tenant's name."""
 
@@ -56,7 +60,7 @@ class Schedules:
         if self._ground.simulated:
             return Erased(0)
         before, notes = self._count(), list[str]()
-        units = [name for _, name in self._units()]
+        units = [name for _, name in self._units() if name.endswith(KINDS)]
         if systemd_runs():
             self._stop((f"user@{self._tenant.uid}.service", f"user-{self._tenant.uid}.slice", *units), notes)
         for folder, name in (*self._files(), *self._units()):
@@ -91,13 +95,19 @@ class Schedules:
         return sum(1 for _ in self._files()) + sum(1 for _ in self._units()) + tables
 
     def _stop(self, units: tuple[str, ...], notes: list[str]) -> None:
-        try:
-            done = run("systemctl", "stop", "--no-block", "--", *units, deadline_s=DEADLINE_S)
-        except OSError as error:
-            notes.append(f"units were not stopped: {error.strerror}")
-            return
-        if done.code and "not loaded" not in done.words:
-            notes.append(f"systemctl stop ended with {done.code}"[:120])
+        """
+        Stop units at once and have the service manager forget them, a unit that was killed included.
+
+        Ordered to stop first, so that nothing starts again what is killed next.
+        """
+        for words in (("stop", "--no-block"), ("kill", "--signal=KILL"), ("stop",), ("reset-failed",)):
+            try:
+                done = run("systemctl", *words, "--", *units, deadline_s=DEADLINE_S)
+            except OSError as error:
+                notes.append(f"units were not stopped: {error.strerror}")
+                return
+            if done.code and words == ("stop",) and "not loaded" not in done.words:
+                notes.append(f"systemctl stop ended with {done.code}"[:120])
 
     def _keep(self, line: str) -> str | None:
         return None if self._runs_from_home(line) else names.cron_d(line, self._tenant.name)
@@ -159,7 +169,7 @@ class Schedules:
         return stat.S_ISREG(facts.st_mode) and facts.st_ctime >= self._since
 
     def _is_unit(self, path: str) -> bool:
-        return path.endswith((".service", ".socket", ".mount", ".swap", ".path", ".timer")) and self._is_his(path)
+        return path.endswith(KINDS) and self._is_his(path)
 
     def _is_his(self, path: str) -> bool:
         """Return whether a unit runs as him, or runs something out of his home."""
