@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test check format bench wheel clean
+.PHONY: help env demo test check format bench bench-wipe wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -45,6 +45,11 @@ format: env      ## format the code
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
 	$(UV) sync --quiet --frozen --all-extras --group bench
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
+
+bench-wipe: env  ## measure the wiper beside rm and find, and what the usual tools leave (root; ARGS)
+	$(BIN)/python tests/load/wipe_cost.py $(ARGS)
+	$(BIN)/python tests/load/wipe_peers.py
+	$(BIN)/python tests/load/wipe_peers.py --calm
 
 wheel: env       ## build the wheel and the source archive into dist/
 	$(UV) build --quiet

@@ -1,6 +1,5 @@
 """The whole program against the hostile tenant, judged by the inspection from outside and by what others still have."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,68 +7,12 @@ from typing import Any
 
 import pytest
 
-from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
-from tests.agent.wiper.harness import Machine, Platform, Wiper, state_for
 from tests.host.machines import Machine as Booted
-from tests.host.trial import ARRANGE, KEY, Trial, fresh_uid
+from tests.host.scene import Scene, fresh_uid
+from tests.host.trial import Trial
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-PLANT = """
-import json, os, sys
-from pathlib import Path
-from tests.host.tenant import inspector, sentinels, traps
-os.umask(0o022)
-name, state, without = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
-who = inspector.describe(name)
-sentinels.save(sentinels.make(name, 'bob'), state / 'sentinels')
-tenant = traps.tenant_of(name, neighbour='bob', files=2000, levels=5000)
-planted = traps.plant(tenant, [name for name, one in traps.TRAPS.items() if one.by not in without])
-(state / 'who').write_text(json.dumps(who._asdict()))
-print(json.dumps([vars(one) for one in planted]))
-"""
-
-LOOK = """
-import json, sys
-from pathlib import Path
-from tests.host.tenant import inspector, sentinels
-state, scope = Path(sys.argv[1]), sys.argv[2]
-report = inspector.inspect(inspector.record(json.loads((state / 'who').read_text())), scope)
-print(json.dumps({
-    'residues': report.residues, 'unseen': report.unseen,
-    'damages': sentinels.verify(sentinels.load(state / 'sentinels')),
-}))
-"""
-
-
-class Scene:
-    """A view of this machine with a granted tenant in it."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        platform = Platform()
-        self.state = state_for(tmp_path / "state", platform)
-        (tmp_path / "view").mkdir()
-        self._platform = platform
-        self._machine = Machine(tmp_path / "view", self.state)
-        policy, uid = self.state / "policy.toml", fresh_uid()
-        self._machine.python(ARRANGE, str(policy), str(uid))
-        self._wiper = Wiper(self.state, ("--policy", str(policy)), self._machine.prefix)
-        self.target: Target = self._wiper.grant(platform.grant(f"mallory{uid}", KEY))
-
-    def plant(self, *without: str) -> list[dict[str, Any]]:
-        """Set the traps, without those that only `root` can set if that is said."""
-        return json.loads(self._machine.python(PLANT, self.target.username, str(self.state), *without))
-
-    def wipe(self, method: WipeMethod) -> WipeEvidence:
-        work = WipeWork(target=self.target, methods=(method,))
-        return self._wiper.wipe(self._platform.command(self._platform.order(work)))
-
-    def look(self, method: WipeMethod) -> dict[str, Any]:
-        return json.loads(self._machine.python(LOOK, str(self.state), method.value))
-
-    def close(self) -> None:
-        self._machine.close()
 
 
 @pytest.fixture

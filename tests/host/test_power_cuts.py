@@ -10,7 +10,8 @@ import pytest
 from shared.records import WipeStatus
 from tests.host import machines
 from tests.host.machines import MachineError
-from tests.host.trial import Trial, fresh_uid
+from tests.host.scene import fresh_uid
+from tests.host.trial import Trial
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

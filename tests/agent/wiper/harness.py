@@ -174,16 +174,16 @@ class SimulatedWiper(Wiper):
 class Machine:
     """A throw-away view of this machine, alive until it is closed; everything below happens inside it."""
 
-    def __init__(self, directory: Path, state: Path) -> None:
+    def __init__(self, directory: Path, state: Path, *, hide: tuple[str, ...] = BULKY) -> None:
         argv = [sys.executable, "-m", "agent.host.view", str(directory), "--bind", str(state)]
         # What is not needed is hidden, so that looking at the whole machine takes less time.
         tops = (path for path in Path("/").iterdir() if path.name not in SYSTEM)
-        for path in (*sorted(tops), *map(Path, BULKY), *map(Path, STORAGE)):
+        for path in (*sorted(tops), *map(Path, hide), *map(Path, STORAGE)):
             argv += ["--hide", str(path)] if path.is_dir() and not path.is_symlink() else []
         for path in sorted({sys.prefix, sys.base_prefix, str(SOURCE)}):
             argv += ["--show", path]
         self._view = subprocess.Popen(
-            [*argv, "--", "sh", "-c", "echo ready; exec sleep 1000"],
+            [*argv, "--", "sh", "-c", "echo ready; exec sleep 3600"],
             stdout=subprocess.PIPE,
             cwd=SOURCE,
         )
@@ -192,8 +192,8 @@ class Machine:
         first = Path(f"/proc/{self._view.pid}/task/{self._view.pid}/children").read_text().split()[0]
         self.prefix = ("nsenter", "-t", first, "-m", "-p", "-i")
 
-    def run(self, *argv: str) -> str:
-        done = subprocess.run([*self.prefix, *argv], capture_output=True, timeout=120, check=False)
+    def run(self, *argv: str, patience_s: float = 120) -> str:
+        done = subprocess.run([*self.prefix, *argv], capture_output=True, timeout=patience_s, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
