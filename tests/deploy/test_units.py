@@ -16,8 +16,8 @@ NAMES = ("rackproof-agent.service", "rackproof-wiper.socket", "rackproof-wiper@.
 
 MOST_EXPOSURE = {"rackproof-agent.service": 2.0, "rackproof-wiper@.service": 4.2}
 """
-As measured with systemd 252. What is left of the agent's: the network, a look at the clock, the list of processes, GPUs, how full /home is. What is left of the wiper's: it is root, and 2.0 of it are
-directives that would give it a view of its own.
+As measured with systemd 252. What is left of the agent's: the network, a look at the clock, the list of processes, GPUs, how full
+/home is. What is left of the wiper's: it is root, and 2.0 of it are directives that would give it a view of its own.
 """
 
 OWN_VIEW = frozenset(
