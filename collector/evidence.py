@@ -49,7 +49,10 @@ class EvidenceStore:
     def _patience(self) -> dict[str, Any]:
         if self._folder is not None:
             return {}
-        limits = {"timeout": timedelta(seconds=ANSWER_S), "connect_timeout": timedelta(seconds=ANSWER_S)}
+        # Options given here replace those of the environment, so that this one has to be carried over.
+        plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true"}
+        answer = timedelta(seconds=ANSWER_S)
+        limits = {"timeout": answer, "connect_timeout": answer, "allow_http": plain}
         retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=RETRY_S)}
         return {"client_options": limits, "retry_config": retries}
 
