@@ -112,8 +112,9 @@ def verify(
     got once and kept apart from the certificates; a collector's key is enough, for its receipt names the machine's.
     Both options may be repeated.
 
-    Exit codes: 0 everything holds; 1 something does not (bad_signature, wrong_document, chain_gap); 3 no key was given,
-    so that nobody vouches for it; 65 not a certificate (malformed, too_large, wrong_document); 66 no such file.
+    Exit codes: 0 everything holds; 1 something does not (bad_signature, wrong_document, chain_gap); 2 what was given as
+    a key is none; 3 no key was given, so that nobody vouches for it; 65 not a certificate (malformed, too_large,
+    wrong_document); 66 no such file.
     """
     from collector.cli import verifying  # noqa: PLC0415
 

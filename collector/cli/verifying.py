@@ -45,11 +45,15 @@ def verify(
     """
     Check these files and directories, print what they hold on stdout and each problem as one line on stderr.
 
-    Raises:
-        Trouble: `invalid` or `weak_key`: what was given as a key is none; `not_found`: its file is missing.
+    Returns:
+        The exit code; a key that is none is a mistake of the caller, and nothing is checked then.
     """
-    machines = [key for given in machine_keys for key in keys_in(given)]
-    collectors = [key for given in collector_keys for key in keys_in(given)]
+    try:
+        machines = [key for given in machine_keys for key in keys_in(given)]
+        collectors = [key for given in collector_keys for key in keys_in(given)]
+    except Trouble as trouble:
+        explain(program, trouble)
+        return Exit.USAGE
     checked = chained([check(path, machines, collectors) for path in files(paths)])
     for one in checked:
         click.echo(msgspec.json.encode(as_plain(one)).decode() if as_json else as_text(one), nl=True)
