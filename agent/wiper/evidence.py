@@ -29,8 +29,9 @@ LIMITS = (
     "Security logs of the system are kept.",
 )
 ACCOUNT_STAYS = "The account itself, its privileges and its rows in system files stay: that is another method."
-NOTES_OMITTED = "Notes to the places, and the last of many reasons and findings, are left out: there were too many."
-FEW_REASONS = 6
+SHORTENED = "Notes to the places, and the last of many reasons, are left out: there were too many to deliver."
+FEW, SHORT_WORDS = 6, 80
+"""What is kept, of each kind and of each text, where everything would be too much."""
 SIMULATED_LIMIT = "A simulated machine in a directory: nothing of a real machine was wiped."
 
 
@@ -66,12 +67,12 @@ def _merged(place: PlaceReport, known: Known) -> PlaceReport:
     return PlaceReport(
         name=place.name,
         state=place.state,
-        reason=place.reason,
+        reason=_words(place.reason) if place.reason is not None else None,
         found=max(max(by_attempt.values(), default=0), removed),
         removed=removed,
         left=place.left,
         took_ms=place.took_ms + sum(one.took_ms for one in done),
-        notes=tuple(note[:MAX_NOTE] for note in dict.fromkeys(notes))[:MAX_NOTES],
+        notes=tuple(_words(note)[:MAX_NOTE] for note in dict.fromkeys(notes))[:MAX_NOTES],
     )
 
 
@@ -155,18 +156,42 @@ def _words(text: str) -> str:
 
 
 def _fitting(whole: WipeEvidence) -> WipeEvidence:
-    """Return a document that can be delivered: what explains is left out before what counts."""
-    if len(write(whole)) <= MAX_BYTES:
-        return whole
-    told = replace(
-        whole,
-        places=tuple(replace(place, notes=()) for place in whole.places),
-        limits=(*whole.limits, NOTES_OMITTED),
+    """Return a document that can be delivered: what explains is left out, a little at a time, before what counts."""
+    cut = whole
+    for shorten in (_without_notes, _with_few_reasons, _with_short_words):
+        if len(write(cut)) <= MAX_BYTES:
+            return cut
+        cut = shorten(cut if cut is not whole else replace(whole, limits=(*whole.limits, SHORTENED)))
+    return cut
+
+
+def _without_notes(document: WipeEvidence) -> WipeEvidence:
+    return replace(document, places=tuple(replace(place, notes=()) for place in document.places))
+
+
+def _with_few_reasons(document: WipeEvidence) -> WipeEvidence:
+    scope = document.verification
+    return replace(
+        document,
+        methods=tuple(replace(one, reasons=one.reasons[:FEW]) for one in document.methods),
+        findings=document.findings[:FEW],
+        media=document.media[:FEW],
+        verification=replace(scope, skipped=scope.skipped[:FEW]) if scope is not None else None,
     )
-    if len(write(told)) <= MAX_BYTES:
-        return told
-    few = tuple(replace(one, reasons=one.reasons[:FEW_REASONS]) for one in told.methods)
-    return replace(told, methods=few, findings=told.findings[:FEW_REASONS])
+
+
+def _with_short_words(document: WipeEvidence) -> WipeEvidence:
+    return replace(
+        document,
+        methods=tuple(replace(one, reasons=tuple(map(_short, one.reasons))) for one in document.methods),
+        findings=tuple(map(_short, document.findings)),
+        places=tuple(replace(one, reason=_short(one.reason) if one.reason else None) for one in document.places),
+        media=tuple(replace(one, model=_short(one.model) if one.model else None) for one in document.media),
+    )
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= SHORT_WORDS else words[: SHORT_WORDS - 1] + "…"
 
 
 def _ends(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
