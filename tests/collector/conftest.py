@@ -1,16 +1,12 @@
 """Databases for the collector's tests: the same tests on SQLite and on PostgreSQL."""
 
-import shutil
-import tempfile
 import uuid
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from collector.store.engine import open_database
 from collector.store.migrate import migrate
-from tests.collector import bucket as buckets
 from tests.collector.known import add_machine
 
 
@@ -71,24 +67,3 @@ async def with_machine(database):
     async with database.write() as conn:
         await add_machine(conn, "hw_1")
     return database
-
-
-@pytest.fixture(scope="session")
-def bucket_server(missing):
-    """An S3-compatible server, running."""
-    if buckets.program() is None:
-        missing("no S3 server is installed (uv sync --group services)")
-    folder = Path(tempfile.mkdtemp(prefix="rackproof-s3-"))
-    server = buckets.Bucket(folder)
-    server.start()
-    yield server
-    server.kill()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def bucket(bucket_server, monkeypatch):
-    """The same, with the environment in which the collector finds it."""
-    for name, value in bucket_server.environment.items():
-        monkeypatch.setenv(name, value)
-    return bucket_server

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -12,11 +13,16 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from tests.conftest import free_port
-
 PROGRAM = "weed"
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
 START_S = 60.0
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def program() -> str | None:
