@@ -28,6 +28,11 @@ def test_each_local_file_system_once_the_homes_first() -> None:
     ]
 
 
+def test_a_home_in_memory_comes_first_too() -> None:
+    """Before disks on which only traces of the tenant can lie."""
+    assert [one.device for one in media_of(parse(MOUNTS), "/tmp/alice", DISKS.get)] == ["0:20", "259:2", "8:1"]
+
+
 def test_what_the_kernel_does_not_say_is_not_said() -> None:
     """No model, no block device, no queue: null, never a guess; and no control characters of a device's own."""
     nvme, disk, memory = media_of(parse(MOUNTS), "/home/alice", DISKS.get)
