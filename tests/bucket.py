@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -47,6 +48,7 @@ class Bucket:
         config = folder / "identities.json"
         config.write_text(json.dumps({"identities": [identity]}))
         ports = {name: free_port() for one in PORTS for name in (one, f"{one}.grpc")}
+        self._ports = tuple(ports.values())
         self.environment = {
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
@@ -94,3 +96,6 @@ class Bucket:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        for port in self._ports:
+            for socket_ in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                socket_.unlink()

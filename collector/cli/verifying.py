@@ -193,7 +193,7 @@ def as_text(one: Checked) -> str:
 
 
 def _facts(evidence: WipeEvidence) -> list[str]:
-    target = evidence.target
+    target, scope = evidence.target, evidence.verification
     simulated = " (simulated)" if evidence.simulated else ""
     return [
         f"machine    {evidence.hardware_id}{simulated}, {_shown(evidence.os)}",
@@ -205,6 +205,11 @@ def _facts(evidence: WipeEvidence) -> list[str]:
         *(
             f"place      {place.name} {place.state}: found {place.found}, removed {place.removed}, left {place.left}"
             for place in evidence.places
+        ),
+        *([f"looked at  {scope.inodes} files in {scope.file_systems} file systems"] if scope is not None else []),
+        *(
+            f"left out   {one.count} {_shown(one.what)}: {_shown(one.reason)}"
+            for one in (scope.skipped if scope else ())
         ),
         *(f"finding    {_shown(finding)}" for finding in evidence.findings),
         *(["advice     install the machine anew: the tenant had root"] if evidence.reimage_recommended else []),

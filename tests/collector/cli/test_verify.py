@@ -59,7 +59,14 @@ def test_a_certificate_that_holds_is_printed(kept, keys, words):
     done = verify(kept, *keys)
     assert (done.exit_code, done.stderr) == (0, "")
     assert words in done.stdout
-    for fact in ("hw_1", "alice, uid 1001", "home_directory_purge: success", "home clean", EVIDENCE.limits[0]):
+    for fact in (
+        "hw_1",
+        "alice, uid 1001",
+        "home_directory_purge: success",
+        "home clean",
+        "5000 files in 2",
+        EVIDENCE.limits[0],
+    ):
         assert fact in done.stdout
 
 
