@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test check format bench bench-wipe wheel clean
+.PHONY: help env demo test check format services bench bench-wipe wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ check: env       ## format, lint, types, import contracts, tests
 format: env      ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+services: env    ## install the servers that some tests start (they skip without)
+	$(UV) sync --quiet --frozen --all-extras --group services
 
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
 	$(UV) sync --quiet --frozen --all-extras --group bench

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from collector import keyring
+from collector.api.certificates import Certificates
 from collector.api.commands import Commands
 from collector.api.enrollment import Enrollment
 from collector.api.middleware import Doorkeeper
@@ -114,6 +115,7 @@ def assemble(
     evidence = EvidenceStore(settings.evidence_url)
     writer = ReportWriter(commit, settings.commit_every_s)
     watching = Watching(database, utc_now, FROM[State.UNKNOWN])
+    results = Results(database, evidence, keys.link, utc_now)
     gateway = Gateway(
         Rooms(
             database=database,
@@ -122,18 +124,19 @@ def assemble(
             intervals=Intervals(heartbeat_s=settings.heartbeat_s),
             writer=writer,
             watching=watching,
-            results=Results(database, evidence, utc_now),
+            results=results,
             now=utc_now,
         )
     )
-    observing = Observing(database, Figures(gateway, watching, writer), utc_now)
+    observing = Observing(database, Figures(gateway, watching, writer, results), utc_now)
     return Parts(
         writer=writer,
         watching=watching,
         gateway=gateway,
         observing=observing,
         routes=[
-            *Records(database, evidence, utc_now).routes(),
+            *Records(database, utc_now).routes(),
+            *Certificates(database, evidence, keys.trust).routes(),
             *Commands(database, Orders(keys.order, utc_now), LocalBell(gateway.ring), utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),

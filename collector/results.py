@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from collector.certificates import countersign
+from collector.chain import Link, gap
 from collector.evidence import EvidenceStore
 from collector.identifiers import derived_id
 from collector.links.dispatch import FROM, Outcome, State, state_after
-from collector.store import accounts, commands, links, records
+from collector.store import accounts, audit, certificates, commands, links, records
 from collector.store.commands import CommandRow
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
@@ -23,6 +27,7 @@ from shared.documents import (
     WorkFailure,
     open_signed,
     read,
+    sha256_of,
 )
 from shared.envelope import Envelope, key_id
 from shared.messages import Refused, Result
@@ -39,6 +44,14 @@ SIGNERS: tuple[tuple[type[Outcome], tuple[str, ...]], ...] = (
 log = structlog.get_logger()
 
 
+class Kept(NamedTuple):
+    """Where a certificate is, the digest of its evidence, and the id of the wiper's key that signed it."""
+
+    uri: str
+    digest: str
+    signed_by: str
+
+
 class Results:
     """
     Stores answers.
@@ -46,12 +59,20 @@ class Results:
     Args:
         database: Where records are kept.
         evidence: Where wipe evidence is kept.
+        key: The collector's own; receipts for evidence are signed with it.
         now: The clock.
+
+    Attributes:
+        chain_gaps: Certificates taken by this process whose place in their machine's chain is in doubt.
     """
 
-    def __init__(self, database: Database, evidence: EvidenceStore, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, evidence: EvidenceStore, key: Ed25519PrivateKey, now: Callable[[], datetime]
+    ) -> None:
+        self.chain_gaps = 0
         self._database = database
         self._evidence = evidence
+        self._key = key
         self._now = now
 
     async def take(self, hardware_id: str, result: Result) -> None:
@@ -67,10 +88,12 @@ class Results:
             agent_key, wiper_key = await links.machine_public_keys(conn, hardware_id)
         outcome = opened(result.envelope, agent_key, wiper_key)
         check(outcome, row)
-        text = msgspec.json.encode(result.envelope)
-        # The file comes first: a row that points nowhere would be worse than a file without a row.
-        kept = await self._evidence.keep(hardware_id, text) if isinstance(outcome, WipeEvidence) else ("", "")
+        kept = None
+        if isinstance(outcome, WipeEvidence):
+            # The file comes first: a row that points nowhere would be worse than a file without a row.
+            kept = await self._keep(result.envelope, outcome, wiper_key)
         state = state_after(outcome)
+        broken = None
         async with self._database.write() as conn:
             ended = await commands.advance(
                 conn,
@@ -80,12 +103,21 @@ class Results:
                 allowed_from=FROM[state],
                 code=outcome.code if isinstance(outcome, WorkFailure) else None,
                 detail=outcome.detail if isinstance(outcome, WorkFailure) else None,
-                result=text.decode(),
+                result=msgspec.json.encode(result.envelope).decode(),
             )
             if ended:
-                await self._record(conn, row, outcome, kept)
+                broken = await self._record(conn, row, outcome, kept)
+        if broken is not None:
+            self.chain_gaps += 1
+            log.error("evidence.chain_gap", command_id=row.command_id, hardware_id=hardware_id, detail=broken)
         if ended:
             log.info("command.ended", command_id=row.command_id, hardware_id=hardware_id, kind=row.kind, state=state)
+
+    async def _keep(self, envelope: Envelope, outcome: WipeEvidence, wiper_key: bytes) -> Kept:
+        digest = sha256_of(envelope)
+        certificate = countersign(envelope, outcome, wiper_key, self._key, self._now())
+        uri = await self._evidence.keep(outcome.hardware_id, digest, certificate)
+        return Kept(uri=uri, digest=digest, signed_by=key_id(wiper_key))
 
     async def refused(self, hardware_id: str, refused: Refused) -> None:
         """Store a refusal; a repeat changes nothing."""
@@ -111,7 +143,8 @@ class Results:
             raise Trouble(Code.NOT_FOUND, f"no command {command_id} of {hardware_id}")
         return row
 
-    async def _record(self, conn: Connection, row: CommandRow, outcome: Outcome, kept: tuple[str, str]) -> None:
+    async def _record(self, conn: Connection, row: CommandRow, outcome: Outcome, kept: Kept | None) -> str | None:
+        """Add the records that an outcome makes; return what is wrong about a certificate's place in its chain."""
         match outcome:
             case BenchmarkOutcome():
                 await records.insert(conn, benchmark_of(outcome))
@@ -127,13 +160,43 @@ class Results:
                     granted_at=outcome.granted_at,
                 )
             case WipeEvidence():
-                for wipe in wipes_of(outcome, kept):
+                assert kept is not None
+                broken = await self._chained(conn, outcome, kept)
+                for wipe in wipes_of(outcome, kept, chain_gap=broken is not None):
                     await records.insert(conn, wipe)
                 # Only then is there nothing left that could still be ordered about this account.
                 if any(_is_deletion(one) for one in outcome.methods):
                     await accounts.mark_wiped(conn, row.hardware_id, outcome.target.generation, self._now())
+                return broken
             case WorkFailure() if row.kind == "wipe":
                 await self._failed_wipe(conn, row)
+        return None
+
+    async def _chained(self, conn: Connection, outcome: WipeEvidence, kept: Kept) -> str | None:
+        """See whether a certificate follows one that is here, and note it if not; a successor of its own is mended."""
+        link = Link(
+            digest=kept.digest,
+            hardware_id=outcome.hardware_id,
+            signed_by=kept.signed_by,
+            previous=outcome.previous_sha256,
+        )
+        near = await certificates.near(conn, link)
+        broken = gap(link, near)
+        if broken is not None:
+            await audit.append(
+                conn,
+                at=self._now(),
+                actor=kept.signed_by,
+                role="machine",
+                address="",
+                action="chain gap",
+                object=outcome.command_id,
+                after={"evidence_sha256": kept.digest, "reason": broken},
+            )
+        for after in near:
+            if after.previous == link.digest:
+                await certificates.mark(conn, after.digest, chain_gap=gap(after, (*near, link)) is not None)
+        return broken
 
     async def _failed_wipe(self, conn: Connection, row: CommandRow) -> None:
         """A wipe that ended without evidence is a failed wipe on the record, for each method that was ordered."""
@@ -204,9 +267,8 @@ def benchmark_of(outcome: BenchmarkOutcome) -> Benchmark:
     )
 
 
-def wipes_of(outcome: WipeEvidence, kept: tuple[str, str]) -> list[DataWipe]:
+def wipes_of(outcome: WipeEvidence, kept: Kept, *, chain_gap: bool) -> list[DataWipe]:
     """Return the records that a wipe makes, one for each method, sharing one document."""
-    uri, digest = kept
     return [
         DataWipe(
             wipe_id=derived_id("wip", outcome.command_id, one.method),
@@ -215,9 +277,13 @@ def wipes_of(outcome: WipeEvidence, kept: tuple[str, str]) -> list[DataWipe]:
             timestamp=outcome.ended_at,
             wipe_method_executed=one.method,
             status=one.status,
-            wipe_evidence_uri=uri,
+            wipe_evidence_uri=kept.uri,
             command_id=outcome.command_id,
-            evidence_sha256=digest,
+            evidence_sha256=kept.digest,
+            signed_by=kept.signed_by,
+            previous_sha256=outcome.previous_sha256,
+            chain_gap=chain_gap,
+            reimage_recommended=outcome.reimage_recommended,
         )
         for one in outcome.methods
     ]

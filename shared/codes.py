@@ -18,6 +18,7 @@ class Code(StrEnum):
     BAD_SIGNATURE = "bad_signature"
     WRONG_DOCUMENT = "wrong_document"
     WEAK_KEY = "weak_key"
+    CHAIN_GAP = "chain_gap"
     # enrollment and link
     TOKEN_UNKNOWN = "token_unknown"
     TOKEN_EXPIRED = "token_expired"
@@ -95,6 +96,7 @@ MEANING: dict[Code, str] = {
     Code.BAD_SIGNATURE: "The signature does not fit the document and the key.",
     Code.WRONG_DOCUMENT: "A signed document of another kind stands where this one is expected.",
     Code.WEAK_KEY: "The public key is of small order or not in canonical form; anyone could sign with it.",
+    Code.CHAIN_GAP: "A certificate's predecessor is missing, or another certificate names the same one.",
     Code.TOKEN_UNKNOWN: "No such enrollment token.",
     Code.TOKEN_EXPIRED: "The enrollment token's time is over; make a new one.",
     Code.TOKEN_USED: "The enrollment token has been used by another machine; it works once.",

@@ -15,11 +15,15 @@ OURS = frozenset({"agent", "collector", "shared"})
 
 
 class Exit(IntEnum):
-    """Exit codes. Source: sysexits.h for 69 and above."""
+    """Exit codes. Source: sysexits.h for 65 and above."""
 
     FINE = 0
     FOUND_A_PROBLEM = 1
     USAGE = 2
+    UNVOUCHED = 3
+    """Nothing is wrong, but nobody whom the caller trusts vouches for it."""
+    BAD_DATA = 65
+    NO_INPUT = 66
     UNREACHABLE = 69
     INTERNAL = 70
     CANNOT_CREATE = 73

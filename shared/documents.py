@@ -19,13 +19,13 @@ from msgspec import Meta, Struct
 from shared.codes import Code, Trouble
 from shared.envelope import Envelope, seal, verify
 from shared.messages import Facts, Name, Nonce, Sequence, storable
-from shared.records import Figure, Moment, RecordId, WipeMethod, WipeStatus, Words
+from shared.records import Digest, Figure, Moment, RecordId, WipeMethod, WipeStatus, Words
 
 MAX_DEPTH = 24
 """Nesting allowed in a signed document; ours have at most 8 levels."""
 
 PublicKeyBytes = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Sha256 = Digest
 Username = Annotated[str, Meta(min_length=1, max_length=256)]
 """Judged by the wiper, not here: a path or "root" must reach it and be refused by its code, not as a parse error."""
 
@@ -231,12 +231,55 @@ class MethodResult(Document, frozen=True, kw_only=True):
     reasons: tuple[Words, ...] = ()
 
 
+class Medium(Document, frozen=True, kw_only=True):
+    """
+    A file system of the machine on which files of the tenant could lie, and the device below it, as the kernel tells.
+
+    `device`: "major:minor"; `name`, `model`, `rotational`, `discard` (it takes TRIM): null where there is no block
+    device, as for a file system in memory or over others. `held_home`: the tenant's home was on it. `technique`: what
+    was done to his files there; the blocks they used were neither overwritten nor, by us, trimmed.
+    """
+
+    file_system: Name
+    device: Name
+    name: Name | None = None
+    model: Words | None = None
+    rotational: bool | None = None
+    discard: bool | None = None
+    held_home: bool = False
+    technique: Name = "unlinked"
+    overwritten_bytes: Sequence = 0
+    trimmed_bytes: Sequence | None = None
+
+
+class Skipped(Document, frozen=True, kw_only=True):
+    """What a look left out: `count` of `what`, and why."""
+
+    what: Name
+    count: Sequence
+    reason: Words
+
+
+class Verification(Document, frozen=True, kw_only=True):
+    """How far the last look at the machine's files went. `file_systems` were walked, and in them `inodes`."""
+
+    file_systems: Sequence
+    inodes: Sequence
+    skipped: Annotated[tuple[Skipped, ...], Meta(max_length=16)] = ()
+
+
 class WipeEvidence(Document, frozen=True, kw_only=True):
     """
     What a wipe did and what a separate look at the machine found afterwards, signed by the wiper's key.
 
     It claims logical removal of the target's data, never that a medium was cleared or purged (NIST SP 800-88).
     File names of the tenant are never in it: counts only. Numbers are whole, so that no two readers round differently.
+
+    `previous_sha256`: digest of this machine's certificate before this one, null in the first: a chain in which a
+    missing one shows. `tenant_sha256`: digest of the machine's own record of the tenant, null when it has none of this
+    generation. `findings`: facts of any attempt that leave doubt for ever. `reimage_recommended`: one of them says that
+    the tenant had root, after which nothing on the machine can prove anything. `verification` and `media`: of a machine
+    that was looked at; a simulated one has none.
     """
 
     PAYLOAD_TYPE: ClassVar[str] = "application/vnd.rackproof.wipe-evidence+json"
@@ -256,6 +299,12 @@ class WipeEvidence(Document, frozen=True, kw_only=True):
     methods: tuple[MethodResult, ...]
     places: tuple[PlaceReport, ...]
     attempts: tuple[Attempt, ...]
+    previous_sha256: Sha256 | None = None
+    tenant_sha256: Sha256 | None = None
+    findings: Annotated[tuple[Words, ...], Meta(max_length=32)] = ()
+    reimage_recommended: bool = False
+    verification: Verification | None = None
+    media: Annotated[tuple[Medium, ...], Meta(max_length=16)] = ()
     journal_sha256: Sha256
     started_at: Moment
     ended_at: Moment
@@ -265,6 +314,33 @@ class WipeEvidence(Document, frozen=True, kw_only=True):
         """Refuse times that cannot be stored."""
         storable(self.started_at)
         storable(self.ended_at)
+
+
+class EvidenceReceipt(Document, frozen=True, kw_only=True):
+    """
+    The collector's countersignature: it had this evidence at this time, signed by this machine's enrolled key.
+
+    It says nothing about the wipe itself. Who trusts the collector's key learns the machine's from it.
+    """
+
+    PAYLOAD_TYPE: ClassVar[str] = "application/vnd.rackproof.evidence-receipt+json"
+
+    evidence_sha256: Sha256
+    hardware_id: RecordId
+    command_id: RecordId
+    machine_public_key: PublicKeyBytes
+    received_at: Moment
+
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be stored."""
+        storable(self.received_at)
+
+
+class Certificate(Document, frozen=True, kw_only=True):
+    """A wipe's evidence as it is kept: what the machine's wiper signed, and the collector's receipt for it."""
+
+    evidence: Envelope
+    receipt: Envelope
 
 
 class EnrollmentClaim(Document, frozen=True, kw_only=True):

@@ -24,6 +24,9 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 """A currency code. Source: ISO 4217."""
 
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""A SHA-256 in hex."""
+
 Price = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Figure = Annotated[float, Meta(ge=0)]
@@ -194,7 +197,13 @@ class Payment(Struct, frozen=True, kw_only=True):
 
 
 class DataWipe(Struct, frozen=True, kw_only=True):
-    """One executed wipe method. Key: `wipe_id`. All rows of one order share one evidence document."""
+    """
+    One executed wipe method. Key: `wipe_id`. All rows of one order share one evidence document.
+
+    `signed_by`: the id of the wiper's key. `previous_sha256`: the machine's certificate before this one, by its own
+    word; `chain_gap`: that one is not here, or another certificate claims it too. `reimage_recommended`: the tenant had
+    root, so that nothing on the machine can prove it clean.
+    """
 
     wipe_id: RecordId
     hardware_id: RecordId
@@ -205,7 +214,11 @@ class DataWipe(Struct, frozen=True, kw_only=True):
     wipe_evidence_uri: Annotated[str, Meta(max_length=1024)] | None = None
     # beyond the model
     command_id: RecordId | None = None
-    evidence_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    evidence_sha256: Digest | None = None
+    signed_by: RecordId | None = None
+    previous_sha256: Digest | None = None
+    chain_gap: bool = False
+    reimage_recommended: bool = False
 
 
 RECORDS: tuple[type[Struct], ...] = (User, Machine, Listing, Booking, Benchmark, Payment, DataWipe)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bucket import Bucket, free_port
+from tests.bucket import program as bucket_program
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-services", action="store_true", help="a missing service is a failure, not a skip")
@@ -29,13 +32,6 @@ def missing(request: pytest.FixtureRequest):
         pytest.skip(reason)
 
     return told
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _postgres_bin() -> Path | None:
@@ -95,3 +91,24 @@ def _await_port(port: int, server: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the server does not answer")
+
+
+@pytest.fixture(scope="session")
+def bucket_server(missing) -> Iterator[Bucket]:
+    """An S3-compatible server, running."""
+    if bucket_program() is None:
+        missing("no S3 server is installed (uv sync --group services)")
+    folder = Path(tempfile.mkdtemp(prefix="rackproof-s3-"))
+    server = Bucket(folder)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bucket(bucket_server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """The same, with the environment in which the collector finds it."""
+    for name, value in bucket_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return bucket_server

@@ -23,7 +23,7 @@ from agent.wiper.steps import Subject
 from agent.wiper.wipe import Wipe
 from shared.codec import encode
 from shared.codes import Code, Trouble
-from shared.documents import Document, GrantWork, Order, WipeWork, WorkFailure, kind_of, sha256_of, sign
+from shared.documents import Document, GrantWork, Order, WipeEvidence, WipeWork, WorkFailure, kind_of, sha256_of, sign
 from shared.messages import Accepted, Command, Progress, Refused, Result
 
 log = structlog.get_logger()
@@ -116,8 +116,11 @@ class Desk:
             return
         self._say(encode(Accepted(command_id=order.command_id)))
         outcome = self._do(order, sha256, journal, tenant, objection)
-        message = encode(Result(command_id=order.command_id, envelope=sign(outcome, self._key)))
-        journal.append(self._now(), Answered(command_id=order.command_id, sha256=sha256, message=message))
+        envelope = sign(outcome, self._key)
+        message = encode(Result(command_id=order.command_id, envelope=envelope))
+        certificate = sha256_of(envelope) if isinstance(outcome, WipeEvidence) else None
+        answered = Answered(command_id=order.command_id, sha256=sha256, message=message, certificate=certificate)
+        journal.append(self._now(), answered)
         self._say(message)
 
     def _tenant(self, order: Order, past: History, *, touched: bool) -> Tenant:

@@ -1,18 +1,26 @@
 """What is put on record about a wipe: the merged journal of all its attempts. Pure."""
 
+import hashlib
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from agent.wiper.accounts import Tenant
 from agent.wiper.history import Known
 from agent.wiper.journal import Verified
 from agent.wiper.plan import promised
-from agent.wiper.status import judge
-from shared.documents import Attempt, Order, PlaceReport, WipeEvidence, WipeWork
+from agent.wiper.status import had_root, judge
+from shared.documents import Attempt, Order, PlaceReport, Target, WipeEvidence, WipeWork, write
 from shared.records import WipeMethod
 
 MAX_NOTES, MAX_NOTE, MAX_ATTEMPTS = 8, 120, 40
 """Bounds that keep the document far below a message's size, however often a wipe was cut off."""
+
+MAX_FINDINGS, MAX_WORDS = 32, 300
+MAX_BYTES = 36_000
+"""Of the document; an envelope's payload may have 40,960, and what is too large could never be delivered."""
 
 LIMITS = (
     "Logical removal by the operating system; no medium was cleared, purged or destroyed (NIST SP 800-88).",
@@ -21,6 +29,9 @@ LIMITS = (
     "Security logs of the system are kept.",
 )
 ACCOUNT_STAYS = "The account itself, its privileges and its rows in system files stay: that is another method."
+SHORTENED = "Notes to the places, and the last of many reasons, are left out: there were too many to deliver."
+FEW, SHORT_WORDS = 6, 80
+"""What is kept, of each kind and of each text, where everything would be too much."""
 SIMULATED_LIMIT = "A simulated machine in a directory: nothing of a real machine was wiped."
 
 
@@ -56,12 +67,12 @@ def _merged(place: PlaceReport, known: Known) -> PlaceReport:
     return PlaceReport(
         name=place.name,
         state=place.state,
-        reason=place.reason,
+        reason=_words(place.reason) if place.reason is not None else None,
         found=max(max(by_attempt.values(), default=0), removed),
         removed=removed,
         left=place.left,
         took_ms=place.took_ms + sum(one.took_ms for one in done),
-        notes=tuple(note[:MAX_NOTE] for note in dict.fromkeys(notes))[:MAX_NOTES],
+        notes=tuple(_words(note)[:MAX_NOTE] for note in dict.fromkeys(notes))[:MAX_NOTES],
     )
 
 
@@ -70,6 +81,8 @@ def evidence(
     known: Known,
     machine: Machine,
     *,
+    tenant: Tenant | None,
+    previous_sha256: str | None,
     findings: tuple[str, ...],
     policy_sha256: str,
     journal_sha256: str,
@@ -83,6 +96,8 @@ def evidence(
         order: The order.
         known: What the journal has about it.
         machine: Where.
+        tenant: The newest record of an account of this name, if there is one.
+        previous_sha256: Digest of this machine's certificate before this one.
         findings: What any wipe of this account found that leaves doubt for ever.
         policy_sha256: Digest of the policy in force.
         journal_sha256: Digest of the journal up to here.
@@ -93,29 +108,90 @@ def evidence(
     assert isinstance(work, WipeWork)
     places = places_of(known)
     by_name = {place.name: place for place in places}
-    return WipeEvidence(
-        hardware_id=order.aud,
-        command_id=order.command_id,
-        order_sha256=known.sha256,
-        booking_id=order.booking_id,
-        requested_by=order.requested_by,
-        target=work.target,
-        simulated=machine.simulated,
-        agent_version=machine.agent_version,
-        kernel=machine.kernel,
-        os=machine.os,
-        policy_sha256=policy_sha256,
-        methods=tuple(
-            judge(method, by_name, simulated=machine.simulated, findings=findings, objection=objection)
-            for method in dict.fromkeys(work.methods)
-        ),
-        places=places,
-        attempts=_ends(known.attempts),
-        journal_sha256=journal_sha256,
-        started_at=known.attempts[0].started_at,
-        ended_at=ended_at,
-        limits=_limits(known, work.methods, simulated=machine.simulated),
+    findings = tuple(dict.fromkeys(_words(one) for one in findings))
+    verified = known.verified
+    return _fitting(
+        WipeEvidence(
+            hardware_id=order.aud,
+            command_id=order.command_id,
+            order_sha256=known.sha256,
+            booking_id=order.booking_id,
+            requested_by=order.requested_by,
+            target=work.target,
+            simulated=machine.simulated,
+            agent_version=machine.agent_version,
+            kernel=machine.kernel,
+            os=machine.os,
+            policy_sha256=policy_sha256,
+            methods=tuple(
+                judge(method, by_name, simulated=machine.simulated, findings=findings, objection=objection)
+                for method in dict.fromkeys(work.methods)
+            ),
+            places=places,
+            attempts=_ends(known.attempts),
+            previous_sha256=previous_sha256,
+            tenant_sha256=_record(tenant, work.target),
+            findings=findings[:MAX_FINDINGS],
+            reimage_recommended=had_root(findings),
+            verification=verified.scope if verified else None,
+            media=verified.media if verified else (),
+            journal_sha256=journal_sha256,
+            started_at=known.attempts[0].started_at,
+            ended_at=ended_at,
+            limits=_limits(known, work.methods, simulated=machine.simulated),
+        )
     )
+
+
+def _record(tenant: Tenant | None, target: Target) -> str | None:
+    """Return the digest of the machine's record of the account that an order means."""
+    if tenant is None or tenant.generation != target.generation:
+        return None
+    return hashlib.sha256(msgspec.json.encode(tenant, order="deterministic")).hexdigest()
+
+
+def _words(text: str) -> str:
+    """Return text that every reader and every store takes."""
+    return "".join(one if one.isprintable() else "?" for one in text)[:MAX_WORDS]
+
+
+def _fitting(whole: WipeEvidence) -> WipeEvidence:
+    """Return a document that can be delivered: what explains is left out, a little at a time, before what counts."""
+    cut = whole
+    for shorten in (_without_notes, _with_few_reasons, _with_short_words):
+        if len(write(cut)) <= MAX_BYTES:
+            return cut
+        cut = shorten(cut if cut is not whole else replace(whole, limits=(*whole.limits, SHORTENED)))
+    return cut
+
+
+def _without_notes(document: WipeEvidence) -> WipeEvidence:
+    return replace(document, places=tuple(replace(place, notes=()) for place in document.places))
+
+
+def _with_few_reasons(document: WipeEvidence) -> WipeEvidence:
+    scope = document.verification
+    return replace(
+        document,
+        methods=tuple(replace(one, reasons=one.reasons[:FEW]) for one in document.methods),
+        findings=document.findings[:FEW],
+        media=document.media[:FEW],
+        verification=replace(scope, skipped=scope.skipped[:FEW]) if scope is not None else None,
+    )
+
+
+def _with_short_words(document: WipeEvidence) -> WipeEvidence:
+    return replace(
+        document,
+        methods=tuple(replace(one, reasons=tuple(map(_short, one.reasons))) for one in document.methods),
+        findings=tuple(map(_short, document.findings)),
+        places=tuple(replace(one, reason=_short(one.reason) if one.reason else None) for one in document.places),
+        media=tuple(replace(one, model=_short(one.model) if one.model else None) for one in document.media),
+    )
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= SHORT_WORDS else words[: SHORT_WORDS - 1] + "…"
 
 
 def _ends(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

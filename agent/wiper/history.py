@@ -51,6 +51,7 @@ class History(NamedTuple):
         wipes_taken_at: When wipes were taken.
         touched: Generations of accounts on which a wipe has begun.
         findings: What any wipe of a generation found that leaves doubt for ever, by generation.
+        certificate: Digest of the machine's newest certificate; None before the first.
     """
 
     commands: dict[str, Known]
@@ -61,6 +62,7 @@ class History(NamedTuple):
     wipes_taken_at: tuple[datetime, ...]
     touched: frozenset[str]
     findings: dict[str, tuple[str, ...]]
+    certificate: str | None = None
 
 
 def read(entries: Iterable[Entry]) -> History:
@@ -68,7 +70,7 @@ def read(entries: Iterable[Entry]) -> History:
     commands: dict[str, Known] = {}
     tenants: dict[str, Tenant] = {}
     uids: set[int] = set()
-    highest, floor, wipes = -1, None, []
+    highest, floor, wipes, certificate = -1, None, [], None
     for entry in entries:
         fact = entry.fact
         if isinstance(fact, TenantRecorded):
@@ -83,10 +85,20 @@ def read(entries: Iterable[Entry]) -> History:
             floor = entry.at if floor is None else max(floor, entry.at)
             if fact.kind == "wipe":
                 wipes.append(entry.at)
+        if isinstance(fact, Answered):
+            certificate = fact.certificate or certificate
         commands[fact.command_id] = _after(commands.get(fact.command_id), entry)
     touched = frozenset(one.generation for one in commands.values() if one.touched and one.generation)
     return History(
-        commands, tenants, frozenset(uids), highest, floor, tuple(wipes), touched, _findings(commands.values())
+        commands,
+        tenants,
+        frozenset(uids),
+        highest,
+        floor,
+        tuple(wipes),
+        touched,
+        _findings(commands.values()),
+        certificate,
     )
 
 

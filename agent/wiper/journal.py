@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
 from shared.codes import Code, Trouble
-from shared.documents import PlaceReport
+from shared.documents import Medium, PlaceReport, Verification
 from shared.records import Moment
 
 
@@ -57,10 +57,12 @@ class StepDone(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Verified(Struct, frozen=True, kw_only=True, tag=True):
-    """What the look at the whole machine found after the steps of one attempt."""
+    """What the look at the whole machine found after the steps of one attempt, how far it went, and over what media."""
 
     command_id: str
     places: tuple[PlaceReport, ...]
+    scope: Verification | None = None
+    media: tuple[Medium, ...] = ()
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True, tag=True):
@@ -76,11 +78,16 @@ class TenantRecorded(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Answered(Struct, frozen=True, kw_only=True, tag=True):
-    """The final word on a command: a result or a refusal, as sent; it is repeated byte by byte."""
+    """
+    The final word on a command: a result or a refusal, as sent; it is repeated byte by byte.
+
+    `certificate`: the digest of the wipe's evidence in it; the next certificate of this machine names it.
+    """
 
     command_id: str
     sha256: str
     message: bytes
+    certificate: str | None = None
 
 
 Fact = OrderTaken | AttemptStarted | StepIntended | StepDone | Verified | AttemptEnded | TenantRecorded | Answered

@@ -5,6 +5,7 @@ It looks at the journal of all attempts, not at the last one: a finding of the f
 the second one, after its proof was destroyed, no longer sees it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from agent.wiper.plan import PROMISED
@@ -18,6 +19,13 @@ OPTIONAL_PLACES = frozenset({"engines"})
 """Places a real machine may lack."""
 
 MAX_REASONS = 16
+
+_ROOT = re.compile(r"\broot\b")
+
+
+def had_root(findings: Iterable[str]) -> bool:
+    """Return whether a finding says that the tenant had root: only a new installation makes such a machine clean."""
+    return any(_ROOT.search(finding) for finding in findings)
 
 
 def judge(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from agent.wiper import history
+from agent.wiper import history, media
 from agent.wiper.evidence import MAX_NOTES, Machine, evidence, unexamined
 from agent.wiper.journal import AttemptEnded, AttemptStarted, Journal, StepDone, StepIntended, Verified
 from agent.wiper.plan import Planned, obstacle, plan, promised
@@ -26,7 +26,7 @@ from agent.wiper.steps.namespaces import Namespaces
 from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
-from shared.documents import Order, PlaceReport, WipeEvidence, WipeWork
+from shared.documents import Medium, Order, PlaceReport, Verification, WipeEvidence, WipeWork
 
 log = structlog.get_logger()
 
@@ -77,6 +77,8 @@ class Wipe:
         assert isinstance(order.work, WipeWork)
         self._order = order
         self._methods = order.work.methods
+        self._target = order.work.target
+        self._scope: Verification | None = None
         self._journal = journal
         self._machine = machine
         self._policy_sha256 = policy_sha256
@@ -95,7 +97,9 @@ class Wipe:
         for planned in plan(self._methods):
             self._take(planned, steps)
         places = tuple(self._verify(steps[name]) for name in promised(self._methods))
-        return self._end(places)
+        # A method that takes no files away did nothing to any medium.
+        surveyed = media.survey(subject) if "home" in promised(self._methods) else ()
+        return self._end(places, media=surveyed)
 
     def give_up(self, objection: str) -> WipeEvidence:
         """Return failed evidence for a wipe that was begun and may not go on: the account is not what it was."""
@@ -107,17 +111,20 @@ class Wipe:
             self._now(), AttemptStarted(command_id=self._order.command_id, boot_id=self._machine.boot_id)
         )
 
-    def _end(self, places: tuple[PlaceReport, ...], objection: str | None = None) -> WipeEvidence:
+    def _end(
+        self, places: tuple[PlaceReport, ...], objection: str | None = None, media: tuple[Medium, ...] = ()
+    ) -> WipeEvidence:
         command_id = self._order.command_id
-        self._journal.append(
-            self._now(), Verified(command_id=command_id, places=places), AttemptEnded(command_id=command_id)
-        )
+        verified = Verified(command_id=command_id, places=places, scope=self._scope, media=media)
+        self._journal.append(self._now(), verified, AttemptEnded(command_id=command_id))
         past = history.read(self._journal.entries)
         known = past.commands[command_id]
         return evidence(
             self._order,
             known,
             self._machine,
+            tenant=past.tenants.get(self._target.username),
+            previous_sha256=past.certificate,
             findings=past.findings.get(known.generation or "", ()),
             policy_sha256=self._policy_sha256,
             journal_sha256=self._journal.head,
@@ -170,6 +177,7 @@ class Wipe:
         started = time.monotonic()
         self._report(f"verify {step.name}", 0, 0)
         looked = _looked(step)
+        self._scope = looked.scope or self._scope
         return PlaceReport(
             name=step.name, state=looked.state, reason=looked.reason, left=looked.left, took_ms=_ms_since(started)
         )

@@ -155,6 +155,8 @@ async def _committed(answer: Answer) -> web.Response:
         await answer.after()
     response = web.Response(body=_bytes(answer), status=answer.status, headers=dict(answer.headers))
     response.content_type = answer.content_type
+    if answer.content_type.startswith("text/"):
+        response.charset = "utf-8"
     return response
 
 

@@ -14,6 +14,7 @@ from collector.api.routing import Answer, Caller, Route, whole
 from collector.links.gateway import Gateway
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
+from collector.results import Results
 from collector.store import health, presence
 from collector.store.engine import Database
 from shared.codes import Code, Trouble
@@ -29,12 +30,14 @@ class Figures(Collector):
         gateway: Counts the open links.
         watching: Counts machines by presence.
         writer: Counts reports.
+        results: Counts certificates out of place.
     """
 
-    def __init__(self, gateway: Gateway, watching: Watching, writer: ReportWriter) -> None:
+    def __init__(self, gateway: Gateway, watching: Watching, writer: ReportWriter, results: Results) -> None:
         self._gateway = gateway
         self._watching = watching
         self._writer = writer
+        self._results = results
 
     def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
         """Return every figure. Source of the naming rules: prometheus.io, "Metric and label naming"."""
@@ -49,6 +52,11 @@ class Figures(Collector):
             CounterMetricFamily("rackproof_commit_failures", "Commits of reports that failed.", self._writer.failures),
             CounterMetricFamily(
                 "rackproof_health_reports_refused", "Reports the database refused, dropped.", self._writer.refused
+            ),
+            CounterMetricFamily(
+                "rackproof_evidence_chain_gaps",
+                "Certificates whose predecessor was missing or doubled.",
+                self._results.chain_gaps,
             ),
         ]
 
@@ -81,7 +89,14 @@ class Observing:
                 roles=None,
                 summary="The process takes requests: the database answers and no stop is under way.",
             ),
-            Route(method="GET", path="/metrics", handler=self.metrics, roles=None, summary="Figures for Prometheus."),
+            Route(
+                method="GET",
+                path="/metrics",
+                handler=self.metrics,
+                roles=None,
+                content_type="text/plain",
+                summary="Figures for Prometheus.",
+            ),
             Route(
                 method="GET",
                 path="/v1/machines/{key}/presence",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from collector.api.routing import Route
+from collector.api.routing import JSON, Route
 from shared.codes import Code
 from shared.problems import CONTENT_TYPE, Problem
 
@@ -53,17 +53,17 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": name,
         "summary": route.summary,
         "responses": {
-            str(route.success): {"description": "Done.", **_content(route.answers, route.path == "/metrics")},
+            str(route.success): {"description": "Done.", **_content(route.answers, route.content_type)},
             "default": {"description": "A problem.", "content": {CONTENT_TYPE: {"schema": _schema(Problem)}}},
         },
     }
     if route.method == "PUT":
-        operation["responses"]["201"] = {"description": "Made.", **_content(route.answers, plain=False)}
+        operation["responses"]["201"] = {"description": "Made.", **_content(route.answers)}
     if route.roles is not None:
         operation["security"] = [{"token": []}]
         operation["description"] = f"Roles: {', '.join(sorted(route.roles))}."
     if route.body is not None:
-        operation["requestBody"] = {"required": True, **_content(route.body, plain=False)}
+        operation["requestBody"] = {"required": True, **_content(route.body)}
     parameters = [
         {"name": one, "in": "path", "required": True, "schema": {"type": "string"}}
         for one in re.findall(r"\{(\w+)\}", route.path)
@@ -81,10 +81,10 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _content(kind: Any, plain: bool) -> dict[str, Any]:  # noqa: FBT001 - one private caller a value
-    if plain:
-        return {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    return {"content": {"application/json": {"schema": _schema(kind) if kind is not None else {"type": "object"}}}}
+def _content(kind: Any, content_type: str = JSON) -> dict[str, Any]:
+    if content_type != JSON:
+        return {"content": {content_type: {"schema": {"type": "string"}}}}
+    return {"content": {JSON: {"schema": _schema(kind) if kind is not None else {"type": "object"}}}}
 
 
 def _schema(kind: Any) -> dict[str, Any]:

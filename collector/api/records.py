@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from collector.api.auditing import note
 from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of, whole
-from collector.evidence import EvidenceStore
 from collector.store import records
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
@@ -56,13 +55,11 @@ class Records:
 
     Args:
         database: Where they are.
-        evidence: Where the evidence behind a wipe is.
         now: The clock.
     """
 
-    def __init__(self, database: Database, evidence: EvidenceStore, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
-        self._evidence = evidence
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -72,24 +69,7 @@ class Records:
             made += [self._list_route(kind, name), self._get_route(kind, name)]
             if kind in OWNED_BY_PLATFORM:
                 made.append(self._put_route(kind, name))
-        made.append(
-            Route(
-                method="GET",
-                path="/v1/data_wipes/{key}/evidence",
-                handler=self.wipe_evidence,
-                summary="The signed evidence document behind a wipe, byte for byte as the machine's wiper signed it.",
-                answers=dict[str, Any],
-            )
-        )
         return made
-
-    async def wipe_evidence(self, request: web.Request, _caller: Caller) -> Answer:
-        """Return a wipe's evidence; the address on the row is ours and is never fetched on anyone's word."""
-        async with self._database.read() as conn:
-            wipe = await records.get(conn, DataWipe, key_in(request))
-        if wipe is None or wipe.evidence_sha256 is None:
-            raise Trouble(Code.NOT_FOUND, "no such wipe, or it left no evidence")
-        return Answer(body=await self._evidence.fetch(wipe.hardware_id, wipe.evidence_sha256))
 
     def _list_route(self, kind: type[Struct], name: str) -> Route:
         async def handle(request: web.Request, _caller: Caller) -> Answer:

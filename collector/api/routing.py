@@ -85,6 +85,7 @@ class Route:
         answers: The type of the answer's body.
         query: Names and meanings of query parameters.
         success: The status of success.
+        content_type: Of the answer's body.
         secret: Whether the answer holds a secret; then it is never kept for a repeated request.
     """
 
@@ -97,6 +98,7 @@ class Route:
     answers: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     success: int = 200
+    content_type: str = JSON
     secret: bool = False
 
     @property

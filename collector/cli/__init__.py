@@ -90,6 +90,37 @@ def openapi() -> None:
     click.echo(openapi_text())
 
 
+@commands.command()
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--machine-key", "machine_keys", multiple=True, metavar="HEX|FILE", help="A wiper's public key.")
+@click.option("--collector-key", "collector_keys", multiple=True, metavar="HEX|FILE", help="A collector's public key.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, one line a certificate.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    *,
+    machine_keys: tuple[str, ...],
+    collector_keys: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """
+    Check wipe certificates offline, and print them for a person.
+
+    FILE is a certificate (GET /v1/data_wipes/ID/evidence) or a directory of them; of several, each machine's chain,
+    from its first certificate on, is checked too. Keys come from GET /v1/machines/ID/keys and GET /v1/collector_key,
+    got once and kept apart from the certificates; a collector's key is enough, for its receipt names the machine's.
+    Both options may be repeated.
+
+    Exit codes: 0 everything holds; 1 something does not (bad_signature, wrong_document, chain_gap); 2 what was given as
+    a key is none; 3 no key was given, so that nobody vouches for it; 65 not a certificate (malformed, too_large,
+    wrong_document); 66 no such file.
+    """
+    from collector.cli import verifying  # noqa: PLC0415
+
+    ctx.exit(verifying.verify(paths, machine_keys, collector_keys, ctx.command_path, as_json=as_json))
+
+
 @commands.group()
 def token() -> None:
     """Make, list and revoke tokens."""

@@ -54,6 +54,32 @@ async def machine_public_keys(conn: AsyncConnection, hardware_id: str) -> tuple[
     return keys["agent"], keys["wiper"]
 
 
+class MachineKey(Struct, frozen=True, kw_only=True):
+    """
+    One public key of a machine, hex; with the wiper's, evidence can be checked anywhere.
+
+    `role`: "agent" or "wiper". A key that is revoked still proves what was signed before.
+    """
+
+    key_id: str
+    role: str
+    public_key: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+async def keys_of(conn: AsyncConnection, hardware_id: str) -> list[MachineKey]:
+    """Return every key that a machine has or had, oldest first."""
+    columns = machine_key.c
+    query = (
+        select(columns.key_id, columns.role, columns.public_key, columns.created_at, columns.revoked_at)
+        .where(columns.hardware_id == hardware_id)
+        .order_by(columns.created_at, columns.role)
+    )
+    rows = (await conn.execute(query)).mappings()
+    return [MachineKey(**{**row, "public_key": row["public_key"].hex()}) for row in rows]
+
+
 async def offer_join(
     conn: AsyncConnection,
     hardware_id: str,

@@ -9,8 +9,8 @@ from shared.records import Machine, User
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-async def add_machine(conn, hardware_id: str) -> None:
-    """Enroll a machine of usr_1, as the API does."""
+async def add_machine(conn, hardware_id: str, *, agent: bytes = b"", wiper: bytes = b"") -> None:
+    """Enroll a machine of usr_1, as the API does; without keys of its own it gets bytes that are none."""
     await records.upsert(conn, User(customer_id="usr_1", email="one@example.com", signup_date=NOW))
     token = EnrollmentToken(
         token_id=f"rpe_{hardware_id}",
@@ -26,7 +26,7 @@ async def add_machine(conn, hardware_id: str) -> None:
         token_id=token.token_id,
         secret_sha256=token.secret_sha256,
         machine=Machine(hardware_id=hardware_id, customer_id="-"),
-        agent_public_key=f"agent {hardware_id}".encode().ljust(32, b"."),
-        wiper_public_key=f"wiper {hardware_id}".encode().ljust(32, b"."),
+        agent_public_key=agent or f"agent {hardware_id}".encode().ljust(32, b"."),
+        wiper_public_key=wiper or f"wiper {hardware_id}".encode().ljust(32, b"."),
         now=NOW,
     )

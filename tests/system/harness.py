@@ -75,7 +75,7 @@ class Program:
 
 
 class Collector(Program):
-    def __init__(self, folder: Path, database: str = "") -> None:
+    def __init__(self, folder: Path, database: str = "", evidence: str = "") -> None:
         self.port = free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
         self.data = folder / "collector"
@@ -83,6 +83,8 @@ class Collector(Program):
         lines = [f'data_dir = "{self.data}"', f'listen = "127.0.0.1:{self.port}"', "heartbeat_s = 1.0"]
         if database:
             lines.append(f'database = "{database}"')
+        if evidence:
+            lines.append(f'evidence = "{evidence}"')
         self.config.write_text("\n".join(lines) + "\n")
         super().__init__("collector", folder, program("collector", "serve", "--migrate", "--config", str(self.config)))
         self.token = ""

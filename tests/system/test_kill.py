@@ -1,17 +1,19 @@
 """kill -9 at random moments: every command ends once, nothing acknowledged is lost, and all books agree."""
 
+import base64
 import hashlib
 import json
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.system.harness import children, wait_for
+from tests.system.harness import children, environment, program, wait_for
 
 COMMANDS = 20
 WIPES, GRANTS = 6, 4
@@ -103,11 +105,18 @@ def books_agree(agent, collector, ended) -> None:
     assert sorted(row["command_id"] for row in wipes) == by_kind["wipe"]
     for row in wipes:
         assert row["status"] == "success"
-        document = Path(urlsplit(row["wipe_evidence_uri"]).path).read_bytes()
-        assert hashlib.sha256(document).hexdigest() == row["evidence_sha256"]
-        assert collector.ask("GET", f"/v1/data_wipes/{row['wipe_id']}/evidence") == json.loads(document)
+        assert not row["chain_gap"]
+        document = json.loads(Path(urlsplit(row["wipe_evidence_uri"]).path).read_bytes())
+        assert collector.ask("GET", f"/v1/data_wipes/{row['wipe_id']}/evidence") == document
+        payload = base64.b64decode(document["evidence"]["payload"])
+        assert hashlib.sha256(payload).hexdigest() == row["evidence_sha256"]
         answer = json.loads(journal[row["command_id"]]["answer"])
-        assert answer["envelope"] == json.loads(document)
+        assert answer["envelope"] == document["evidence"]
+    # Offline, with the collector's key alone: each certificate holds, and together they are one chain without a gap.
+    (key,) = {collector.ask("GET", "/v1/collector_key")["public_key"]}
+    verify = [*program("collector", "verify", str(collector.data / "evidence")), "--collector-key", key, "--json"]
+    done = subprocess.run(verify, capture_output=True, text=True, check=True, env=environment())
+    assert [json.loads(line)["trust"] for line in done.stdout.splitlines()] == ["collector_key"] * len(wipes)
 
 
 def no_report_is_missing(agent, collector) -> None:

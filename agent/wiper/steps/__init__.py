@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
 from agent.wiper.ground import Ground
+from shared.documents import Verification
 
 Tell = Callable[[int, int], None]
 """Reports how far a step is: done, of."""
@@ -27,7 +28,11 @@ class Subject(NamedTuple):
 
 
 class Found(Struct, frozen=True):
-    """What a look found: how many items, and facts whose proof the erasing may destroy (they never go away)."""
+    """
+    What a look found: how many items, and facts whose proof the erasing may destroy (they never go away).
+
+    A finding that the tenant had or could become root has the word "root" in it: `agent.wiper.status` asks for it.
+    """
 
     items: int
     findings: tuple[str, ...] = ()
@@ -41,11 +46,12 @@ class Erased(Struct, frozen=True):
 
 
 class Looked(Struct, frozen=True):
-    """What verifying saw."""
+    """What verifying saw; `scope`: how far a look at the machine's files went."""
 
     state: str
     left: int = 0
     reason: str | None = None
+    scope: Verification | None = None
 
 
 class Step(Protocol):

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from agent.wiper.mountinfo import Mount, beneath, current, to_look_at
 from agent.wiper.removal import remove
 from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
 from agent.wiper.walk import Walked, walk
+from shared.documents import Skipped, Verification
 
 TELL_EVERY_S = 0.5
+MAX_SKIPPED = 16
+"""Kinds of what was left out that are told."""
 CLOCK_GRAIN_S = 2
 """Slack between the wall clock and the kernel's coarse time stamps."""
 
@@ -63,12 +67,17 @@ class Elsewhere:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has no other places")
         count = _Count(self._owns, self._marks(), self._since_s)
         mounts, unknown = to_look_at(_without_engines(current()))
-        unread = 0
+        unread, unwalked, inodes = 0, 0, 0
         for mount in mounts:
             try:
-                unread += _walk(mount, count.see).unread
+                walked = _walk(mount, count.see)
             except OSError:
-                unread += 1
+                unwalked += 1
+                continue
+            unread += walked.unread
+            inodes += walked.inodes
+        scope = _scope(len(mounts) - unwalked, inodes, unread, unwalked, unknown)
+        unread += unwalked
         reasons = [f"{mount.kind} file system not looked at" for mount in unknown]
         if unread:
             reasons.append(f"{unread} directories could not be read")
@@ -76,10 +85,10 @@ class Elsewhere:
             older = f", {count.older} of them older than the account" if count.older else ""
             marks = [f"{count.marks} marks on files of others"] if count.marks else []
             reasons = [*([f"{count.left} items{older}"] if count.left else []), *marks, *reasons]
-            return Looked(RESIDUE, count.left + count.marks, "; ".join(reasons)[:300])
+            return Looked(RESIDUE, count.left + count.marks, "; ".join(reasons)[:300], scope)
         if reasons:
-            return Looked(NOT_EXAMINED, 0, "; ".join(dict.fromkeys(reasons))[:300])
-        return Looked("clean")
+            return Looked(NOT_EXAMINED, 0, "; ".join(dict.fromkeys(reasons))[:300], scope)
+        return Looked("clean", scope=scope)
 
     def _marks(self) -> "_Marks":
         return _Marks(self._owns, own_group(self._ground, self._tenant), self._since_s)
@@ -215,6 +224,23 @@ class _Count:
             self.older += facts.st_ctime < self._since_s
         elif name:
             self.marks += self._marks.count(directory, name, facts)
+
+
+def _scope(file_systems: int, inodes: int, unread: int, unwalked: int, unknown: tuple[Mount, ...]) -> Verification:
+    """Return how far a look went: what it walked, and what it left out for which reason."""
+    skipped = [
+        Skipped(what=kind[:80], count=count, reason="a network, FUSE or unknown file system is never asked")
+        for kind, count in sorted(Counter(mount.kind for mount in unknown).items())
+    ]
+    if unwalked:
+        skipped.insert(0, Skipped(what="file systems", count=unwalked, reason="could not be walked to their end"))
+    if unread:
+        skipped.insert(0, Skipped(what="directories", count=unread, reason="could not be read"))
+    engines = len(_engine_directories())
+    if engines:
+        words = "user ids mean something inside a container only; looked at through the engine"
+        skipped.append(Skipped(what="container storage", count=engines, reason=words))
+    return Verification(file_systems=file_systems, inodes=inodes, skipped=tuple(skipped[:MAX_SKIPPED]))
 
 
 def _walk(mount: Mount, seen: Visit, left: Visit | None = None) -> Walked:

@@ -48,7 +48,14 @@ BEYOND = {
         "rejection_reason",
         "command_id",
     },
-    "DataWipe": {"command_id", "evidence_sha256"},
+    "DataWipe": {
+        "command_id",
+        "evidence_sha256",
+        "signed_by",
+        "previous_sha256",
+        "chain_gap",
+        "reimage_recommended",
+    },
 }
 """Columns that we add after the model's own."""
 

@@ -329,6 +329,10 @@ def upgrade() -> None:
         sa.Column("wipe_evidence_uri", sa.String(), nullable=True),
         sa.Column("command_id", sa.String(), nullable=True),
         sa.Column("evidence_sha256", sa.String(), nullable=True),
+        sa.Column("signed_by", sa.String(), nullable=True),
+        sa.Column("previous_sha256", sa.String(), nullable=True),
+        sa.Column("chain_gap", sa.Boolean(), nullable=False),
+        sa.Column("reimage_recommended", sa.Boolean(), nullable=False),
         sa.CheckConstraint("status IN ('success', 'partial', 'failed')", name=op.f("ck_data_wipe_status_known")),
         sa.CheckConstraint(
             "wipe_method_executed IN ('user_deletion', 'ssh_key_removal', 'home_directory_purge')",
@@ -345,6 +349,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index(op.f("ix_data_wipe_booking_id"), "data_wipe", ["booking_id"], unique=False)
+    op.create_index(op.f("ix_data_wipe_evidence_sha256"), "data_wipe", ["evidence_sha256"], unique=False)
     op.create_index(op.f("ix_data_wipe_hardware_id"), "data_wipe", ["hardware_id"], unique=False)
     op.create_table(
         "tenant_account",
