@@ -1,5 +1,5 @@
 """
-Mounts in the home or made from it, swap files in it; loop devices on its files are let go.
+Mounts in the home or made from it, swap files in it, his run-time directory; loop devices on its files are let go.
 
 They are disconnected from what they are copies of, then detached, innermost first, each in a child that may hang; what
 lies behind them is never looked at. While one is left, nothing of the home is deleted, because what lies behind it may
@@ -22,6 +22,8 @@ from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
 FSTAB = "/etc/fstab"
 ROUNDS = 64
 """Of stacked mounts only the topmost can be disconnected from its peers and detached in one round."""
+RUNTIME = "/run/user"
+"""Where a user's memory file system is mounted while he is logged in. Source: user-runtime-dir@.service(5)."""
 CALL_S, SWAP_S = 10.0, 120.0
 """How long one call may take; swapping back in reads all that was swapped out."""
 
@@ -37,6 +39,8 @@ class Mounts:
         self._parent = tenant.home.rpartition("/")[0]
         self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{self._parent}/{tenant.quarantine}"))
         self._uid = ground.owner(tenant.uid)
+        # Logging out takes it away, but not where what does that was killed with everything else of his.
+        self._runtime = ground.on_machine(f"{RUNTIME}/{tenant.uid}")
         self._simulated = ground.simulated
         self._mounted: set[int] = set()
 
@@ -69,6 +73,7 @@ class Mounts:
         for device in loops.of_homes(self._ground, self._parent, self._homes, self._mounted):
             # One that is mounted in another view only is let go by the kernel when that mount goes: not here and now.
             _try(partial(_bounded, partial(release_loop, device), CALL_S), "a loop device stays", notes)
+        _try(partial(os.rmdir, self._runtime), "the run-time directory stays", notes)
         left = self._count()
         return Erased(before - left, tuple(dict.fromkeys(notes)))
 
@@ -87,7 +92,7 @@ class Mounts:
     def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.
         uid = -1 if self._simulated else self._uid
-        found = mountinfo.of_tenant(mountinfo.current(), self._homes, uid)
+        found = mountinfo.of_tenant(mountinfo.current(), (*self._homes, self._runtime), uid)
         self._mounted |= {os.makedev(*map(int, one.device.split(":"))) for one in found}
         return found
 

@@ -62,7 +62,9 @@ class Schedules:
         before, notes = self._count(), list[str]()
         units = [name for _, name in self._units() if name.endswith(KINDS)]
         if systemd_runs():
-            self._stop((f"user@{self._tenant.uid}.service", f"user-{self._tenant.uid}.slice", *units), notes)
+            uid = self._tenant.uid
+            own = (f"user@{uid}.service", f"user-{uid}.slice", f"user-runtime-dir@{uid}.service")
+            self._stop((*own, *units), notes)
         for folder, name in (*self._files(), *self._units()):
             try:
                 take(self._ground, folder, name, self._tenant.owns)
