@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from shared.codec import decode, encode
 from shared.codes import Code, Trouble
 from shared.documents import Order
 from shared.envelope import Envelope
-from shared.messages import MAX_MESSAGE_BYTES, Command, Progress, Refused, Result
+from shared.messages import MAX_MESSAGE_BYTES, RESUME, Command, Message, Progress, Refused, Result
 
 log = structlog.get_logger()
 
@@ -78,43 +78,73 @@ class Wiper:
         return await self._ask(order, envelope, report)
 
     async def _ask(self, order: Order, envelope: Envelope, report: Report) -> Answer:
+        answer = None
+        async with self._line(encode(Command(command_id=order.command_id, envelope=envelope))) as line:
+            async for message in _messages(line.heard):
+                if isinstance(message, Progress):
+                    report(message.step, message.done, message.of)
+                elif isinstance(message, Result | Refused):
+                    # Not to the end of the line: a child of the wiper's that hangs may keep it open for ever.
+                    answer = message
+                    break
+            end = await line.ended()
+        if answer is None or answer.command_id != order.command_id:
+            raise Trouble(Code.WIPER_UNAVAILABLE, f"the wiper {end} and gave no answer")
+        return answer
+
+    async def resume(self, tell: Callable[[Message], None]) -> int:
+        """
+        Have everything finished that was cut off; return how much that was.
+
+        Args:
+            tell: Gets what the wiper says of each order.
+
+        Raises:
+            Trouble: `wiper_unavailable`: it could not be reached, or ended before all had their answers.
+        """
+        last = Progress(command_id=RESUME.decode(), step="", done=0, of=1)
+        async with self._line(RESUME) as line:
+            async for message in _messages(line.heard):
+                if isinstance(message, Progress) and message.command_id == last.command_id:
+                    last = message
+                    if last.done == last.of:
+                        break
+                else:
+                    tell(message)
+            end = await line.ended()
+        if last.done < last.of:
+            raise Trouble(Code.WIPER_UNAVAILABLE, f"the wiper {end} before everything was finished")
+        return last.of
+
+    @contextlib.asynccontextmanager
+    async def _line(self, request: bytes) -> AsyncIterator[Line]:
         where = self._path or self._argv[0]
         try:
             line = await (_connected(self._path) if self._path else _started(self._argv))
         except OSError as error:
             raise Trouble(Code.WIPER_UNAVAILABLE, f"{where}: {error.strerror or error}") from error
         try:
-            line.told.write(encode(Command(command_id=order.command_id, envelope=envelope)) + b"\n")
+            line.told.write(request + b"\n")
             with contextlib.suppress(OSError):  # it hung up already; what it said until then is still heard
                 line.told.write_eof()
-            answer = await self._listen(line.heard, report)
-            end = await line.ended()
+            yield line
         finally:
             line.told.close()
-        if answer is None or answer.command_id != order.command_id:
-            raise Trouble(Code.WIPER_UNAVAILABLE, f"the wiper {end} and gave no answer")
-        return answer
 
-    async def _listen(self, lines: asyncio.StreamReader, report: Report) -> Answer | None:
-        """
-        Read to the answer, whatever comes before: a line that is no message is logged and left out.
 
-        Not to the end: a child of the wiper's that hangs on a dead file system may keep the line open for ever.
-        """
-        while not lines.at_eof():
-            try:
-                line = await lines.readline()
-                message = decode(line) if line else None
-            except OSError:
-                return None
-            except (Trouble, ValueError) as error:
-                log.warning("wiper.not_understood", detail=str(error)[:200])
-                continue
-            if isinstance(message, Progress):
-                report(message.step, message.done, message.of)
-            elif isinstance(message, Result | Refused):
-                return message
-        return None
+async def _messages(lines: asyncio.StreamReader) -> AsyncIterator[Message]:
+    """Give what the wiper says until it hangs up; a line that is no message is logged and left out."""
+    while not lines.at_eof():
+        try:
+            line = await lines.readline()
+            message = decode(line) if line else None
+        except OSError:
+            return
+        except (Trouble, ValueError) as error:
+            log.warning("wiper.not_understood", detail=str(error)[:200])
+            continue
+        if message is not None:
+            yield message
 
 
 async def _started(argv: tuple[str, ...]) -> Line:

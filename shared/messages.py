@@ -13,6 +13,14 @@ from msgspec import Meta, Struct
 from shared.envelope import Envelope
 from shared.records import Count, Moment, RecordId, Words
 
+RESUME = b"resume"
+"""
+What a wiper is told in the place of a command, to go on with whatever was cut off; no message of the link.
+
+It answers as to commands: `Accepted`, `Progress` and `Result` or `Refused` for each. Before and after them it says, by
+a `Progress` with this word as its id, how many of them there are and how many have their answer.
+"""
+
 SUBPROTOCOL = "rackproof.v1"
 """WebSocket subprotocol both ends insist on."""
 

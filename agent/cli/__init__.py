@@ -122,6 +122,18 @@ def bench(file: Path | None, *, names: tuple[str, ...], quick: bool, as_json: bo
     sys.exit(asyncio.run(measure(chosen, quick=quick, directory=Path(settings.benchmark_dir), as_json=as_json)))
 
 
+@commands.command()
+@settings_options
+@click.option("--wiper-socket", metavar="FILE", help="Where the wiper listens.")
+@click.option("--wiper-dir", metavar="DIR", help="The wiper's own directory.")
+@click.option("--sandbox-dir", metavar="DIR", help="A tree that stands for the machine; for demonstrations.")
+def resume(file: Path | None, **flags: Any) -> None:
+    """Finish what a power cut interrupted; runs at boot, before anybody can log in."""
+    from agent.cli.resume import resume as finish  # noqa: PLC0415
+
+    sys.exit(finish(read(file, **flags)))
+
+
 @commands.group("config")
 def config_() -> None:
     """Look at the settings."""

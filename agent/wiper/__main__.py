@@ -24,7 +24,7 @@ from shared import logs
 from shared.codec import decode
 from shared.codes import Code, Trouble
 from shared.command_line import Exit
-from shared.messages import MAX_MESSAGE_BYTES, Command
+from shared.messages import MAX_MESSAGE_BYTES, RESUME, Command
 
 log = structlog.get_logger()
 
@@ -89,7 +89,10 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="agent.wiper", description="Carry out one signed order, read from stdin.")
+    parser = argparse.ArgumentParser(
+        prog="agent.wiper",
+        description="Carry out one signed order, read from stdin; told the word resume, finish what was cut off.",
+    )
     parser.add_argument("--state", type=Path, required=True, help="the wiper's own directory")
     parser.add_argument("--policy", type=Path, help="the provider's policy (TOML)")
     parser.add_argument("--sandbox", type=Path, help="work on a simulated machine in this directory; needs no root")
@@ -107,15 +110,22 @@ def _serve(arguments: argparse.Namespace) -> None:
     pinned = identity.load(state / "pinned.json")
     key = keys.load(state / "wiper.key")
     rules = policy.load(arguments.policy)
-    command = _request()
+    request = _request()
     # Nothing that runs later finds a directory of ours as its own.
     os.chdir("/")
-    Desk(state, pinned, key, rules, ground, _machine(ground), lambda: datetime.now(UTC), Voice(1).say).serve(command)
+    desk = Desk(state, pinned, key, rules, ground, _machine(ground), lambda: datetime.now(UTC), Voice(1).say)
+    if request is None:
+        desk.resume()
+    else:
+        desk.serve(request)
 
 
-def _request() -> Command:
-    line = sys.stdin.buffer.readline(MAX_MESSAGE_BYTES + 2)
-    message = decode(line.rstrip(b"\n"))
+def _request() -> Command | None:
+    """Return the command, or None where what was cut off is to go on."""
+    line = sys.stdin.buffer.readline(MAX_MESSAGE_BYTES + 2).rstrip(b"\n")
+    if line == RESUME:
+        return None
+    message = decode(line)
     if not isinstance(message, Command):
         raise Trouble(Code.UNKNOWN_MESSAGE, "the wiper takes commands only")
     return message

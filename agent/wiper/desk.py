@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.files import flush_directory
 from agent.identity import Pinned
 from agent.wiper import grant, history
 from agent.wiper.accounts import Tenant, check_target
@@ -24,9 +25,12 @@ from agent.wiper.wipe import Wipe
 from shared.codec import encode
 from shared.codes import Code, Trouble
 from shared.documents import Document, GrantWork, Order, WipeEvidence, WipeWork, WorkFailure, kind_of, sha256_of, sign
-from shared.messages import Accepted, Command, Progress, Refused, Result
+from shared.messages import RESUME, Accepted, Command, Progress, Refused, Result
 
 log = structlog.get_logger()
+
+UNFINISHED = "unfinished"
+"""The file in the state directory that is there while an order is begun and not answered; rackproof-resume.service."""
 
 Say = Callable[[bytes], None]
 """Writes one message to whoever asked; never fails."""
@@ -86,9 +90,25 @@ class Desk:
             except Trouble as trouble:
                 self._refuse(order.command_id, trouble)
                 return
-            self._decide(order, sha256_of(command.envelope), journal)
+            self._decide(command, order, sha256_of(command.envelope), journal)
+            self._unmark(journal)
 
-    def _decide(self, order: Order, sha256: str, journal: Journal) -> None:
+    def resume(self) -> None:
+        """
+        Carry on with every order that was taken and never answered, the oldest first.
+
+        Raises:
+            Trouble: the journal cannot be read, or the work not be brought to an end; it goes on when asked again.
+        """
+        with closing(Journal(self._state_dir / "journal.db")) as journal:
+            unfinished = history.read(journal.entries).unfinished()
+        log.info("wiper.resume", unfinished=len(unfinished))
+        for done, command in enumerate(unfinished):
+            self._say(_resumed(done, len(unfinished)))
+            self.serve(command)
+        self._say(_resumed(len(unfinished), len(unfinished)))
+
+    def _decide(self, command: Command, order: Order, sha256: str, journal: Journal) -> None:
         past = history.read(journal.entries)
         verdict = judge(order, sha256, past, self._policy, self._now())
         log.info("wiper.order", command_id=order.command_id, kind=kind_of(order.work), verdict=type(verdict).__name__)
@@ -98,9 +118,11 @@ class Desk:
             case Refuse(code=code, detail=detail, final=final):
                 self._refuse_for_good(order, sha256, journal if final else None, Trouble(code, detail))
             case Proceed() | Resume():
-                self._work(order, sha256, journal, past, resuming=isinstance(verdict, Resume))
+                self._work(command, order, sha256, journal, past, resuming=isinstance(verdict, Resume))
 
-    def _work(self, order: Order, sha256: str, journal: Journal, past: History, *, resuming: bool) -> None:
+    def _work(
+        self, command: Command, order: Order, sha256: str, journal: Journal, past: History, *, resuming: bool
+    ) -> None:
         """Check the machine; the last place where an order can be refused. Then do it and sign what came of it."""
         known = past.commands.get(order.command_id)
         touched = known is not None and known.touched
@@ -112,7 +134,7 @@ class Desk:
                 self._refuse_for_good(order, sha256, journal, trouble)
                 return
             tenant, objection = None, trouble
-        if not resuming and not self._taken(order, sha256, journal, tenant):
+        if not resuming and not self._taken(command, order, sha256, journal, tenant):
             return
         self._say(encode(Accepted(command_id=order.command_id)))
         outcome = self._do(order, sha256, journal, tenant, objection)
@@ -145,7 +167,7 @@ class Desk:
             touched=target.generation in past.touched,
         )
 
-    def _taken(self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None) -> bool:
+    def _taken(self, command: Command, order: Order, sha256: str, journal: Journal, tenant: Tenant | None) -> bool:
         """Journal that the order is ours to do; without that, refuse it."""
         assert tenant is not None
         work = order.work
@@ -153,6 +175,7 @@ class Desk:
             OrderTaken(
                 command_id=order.command_id,
                 sha256=sha256,
+                envelope=command.envelope,
                 seq=order.seq,
                 kind=kind_of(work),
                 generation=work.target.generation if isinstance(work, WipeWork) else None,
@@ -161,11 +184,35 @@ class Desk:
         if isinstance(work, GrantWork):
             facts.append(TenantRecorded(tenant=tenant))
         try:
+            self._mark()
             journal.append(self._now(), *facts)
         except Trouble as trouble:
             self._refuse(order.command_id, trouble)
             return False
         return True
+
+    def _mark(self) -> None:
+        """
+        Say by a file that something is unfinished: the unit that runs at boot asks for it, and cannot ask a journal.
+
+        Raises:
+            Trouble: `journal_unwritable`.
+        """
+        mark = self._state_dir / UNFINISHED
+        try:
+            mark.touch(mode=0o600)
+            flush_directory(self._state_dir)
+        except OSError as error:
+            raise Trouble(Code.JOURNAL_UNWRITABLE, f"{mark}: {error.strerror}") from error
+
+    def _unmark(self, journal: Journal) -> None:
+        if history.read(journal.entries).unfinished():
+            return
+        try:
+            (self._state_dir / UNFINISHED).unlink(missing_ok=True)
+        except OSError as error:
+            # It costs a look at the next boot, nothing more.
+            log.warning("wiper.mark_stays", error=error.strerror)
 
     def _do(
         self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None, objection: Trouble | None
@@ -213,6 +260,10 @@ class Desk:
 
     def _refuse(self, command_id: str, trouble: Trouble) -> None:
         self._say(_refusal(command_id, trouble))
+
+
+def _resumed(done: int, of: int) -> bytes:
+    return encode(Progress(command_id=RESUME.decode(), step="resume", done=done, of=of))
 
 
 def _refusal(command_id: str, trouble: Trouble) -> bytes:

@@ -17,18 +17,20 @@ from agent.wiper.journal import (
     Verified,
 )
 from shared.documents import Attempt
+from shared.envelope import Envelope
+from shared.messages import Command
 
 
 class Known(NamedTuple):
     """
     A command that was met before.
 
-    `taken`: it passed the checks and is carried out. `touched`: something may have been changed for it. `answer`: the
-    final message, as sent. The rest is what its attempts wrote, in order.
+    `taken`: the order as it came, where it passed the checks and is carried out. `touched`: something may have been
+    changed for it. `answer`: the final message, as sent. The rest is what its attempts wrote, in order.
     """
 
     sha256: str
-    taken: bool = False
+    taken: Envelope | None = None
     generation: str | None = None
     touched: bool = False
     answer: bytes | None = None
@@ -63,6 +65,14 @@ class History(NamedTuple):
     touched: frozenset[str]
     findings: dict[str, tuple[str, ...]]
     certificate: str | None = None
+
+    def unfinished(self) -> tuple[Command, ...]:
+        """Return the commands that were taken and not answered, the oldest first."""
+        return tuple(
+            Command(command_id=command_id, envelope=known.taken)
+            for command_id, known in self.commands.items()
+            if known.taken is not None and known.answer is None
+        )
 
 
 def read(entries: Iterable[Entry]) -> History:
@@ -115,8 +125,8 @@ def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
 def _after(known: Known | None, entry: Entry) -> Known:
     """Return what is known of a command after one more entry."""
     match entry.fact:
-        case OrderTaken(sha256=sha256, generation=generation):
-            return Known(sha256, taken=True, generation=generation)
+        case OrderTaken(sha256=sha256, generation=generation, envelope=envelope):
+            return Known(sha256, taken=envelope, generation=generation)
         case Answered(sha256=sha256, message=message):
             return (known or Known(sha256))._replace(answer=message)
     if known is None:

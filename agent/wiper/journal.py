@@ -16,14 +16,20 @@ from msgspec import Struct
 from agent.wiper.accounts import Tenant
 from shared.codes import Code, Trouble
 from shared.documents import Medium, PlaceReport, Verification
+from shared.envelope import Envelope
 from shared.records import Moment
 
 
 class OrderTaken(Struct, frozen=True, kw_only=True, tag=True):
-    """An order passed every check; from here on it is carried out, over crashes too."""
+    """
+    An order passed every check; from here on it is carried out, over crashes too.
+
+    `envelope`: the order as it came, so that a machine whose power was cut goes on before anybody asks again.
+    """
 
     command_id: str
     sha256: str
+    envelope: Envelope
     seq: int
     kind: str
     generation: str | None = None

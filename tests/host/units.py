@@ -19,7 +19,7 @@ STATE = "/var/lib/rackproof-wiper"
 INSTALL = r"""
 import pathlib, subprocess, sys
 deploy, units = pathlib.Path(sys.argv[1]), pathlib.Path('/etc/systemd/system')
-for name in ('rackproof-agent.service', 'rackproof-wiper.socket', 'rackproof-wiper@.service'):
+for name in ('rackproof-agent.service', 'rackproof-wiper.socket', 'rackproof-wiper@.service', 'rackproof-resume.service'):
     (units / name).write_bytes((deploy / 'systemd' / name).read_bytes())
 subprocess.run(['systemd-sysusers', deploy / 'systemd/rackproof.sysusers.conf'], check=True)
 etc = pathlib.Path('/etc/rackproof')
@@ -27,17 +27,26 @@ etc.mkdir(exist_ok=True)
 (etc / 'policy.toml').write_bytes((deploy / 'policy.toml').read_bytes())
 (etc / 'policy.toml').chmod(0o644)
 # Where this checkout's environment is, and nothing else.
-text = (units / 'rackproof-wiper@.service').read_text().replace('/opt/rackproof/bin/python', sys.argv[2])
-start = next(line for line in text.splitlines() if line.startswith('ExecStart='))
+bin = pathlib.Path(sys.argv[2]).parent
+for name in ('rackproof-wiper@.service', 'rackproof-resume.service'):
+    text = (units / name).read_text().replace('/opt/rackproof/bin', str(bin))
+    start = next(line for line in text.splitlines() if line.startswith('ExecStart='))
+    folder = units / f'{name}.d'
+    folder.mkdir(exist_ok=True)
+    (folder / 'path.conf').write_text('[Service]\nExecStart=\n' + start + '\n')
+# An interpreter in root's home, where a developer may have one, is hidden from the agent's user.
+interpreter = pathlib.Path(sys.argv[4])
+if interpreter.is_relative_to('/root'):
+    pathlib.Path('/root').chmod(0o711)
+    (folder / 'seen.conf').write_text('[Service]\nProtectHome=no\nInaccessiblePaths=\n')
 folder = units / 'rackproof-wiper@.service.d'
-folder.mkdir(exist_ok=True)
-(folder / 'path.conf').write_text('[Service]\nExecStart=\n' + start + '\n')
 # What the unit lets its processes see and do, written down by one of them.
 probe = pathlib.Path('/usr/local/lib/rackproof-probe')
 probe.write_text(sys.argv[3])
 (folder / 'probe.conf').write_text(f'[Service]\nExecStartPre=/usr/bin/python3 {probe}\n')
 subprocess.run(['systemctl', 'daemon-reload'], check=True)
 subprocess.run(['systemctl', 'enable', '--now', 'rackproof-wiper.socket'], check=True, capture_output=True)
+subprocess.run(['systemctl', 'enable', 'rackproof-resume.service'], check=True, capture_output=True)
 """
 
 PROBE = r"""
@@ -93,7 +102,7 @@ class Unit:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.platform = Platform()
-        machine.python(INSTALL, str(DEPLOY), sys.executable, PROBE)
+        machine.python(INSTALL, str(DEPLOY), sys.executable, PROBE, sys.base_prefix)
         pinned = Pinned(hardware_id=HARDWARE_ID, customer_id="cu-1", origin="https://x", trust=self.platform.trust())
         self.public_key = bytes.fromhex(machine.python(PREPARE, STATE, msgspec.json.encode(pinned).decode()).strip())
 

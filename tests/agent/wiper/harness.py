@@ -31,12 +31,15 @@ from shared.documents import (
     open_signed,
     sign,
 )
+from shared.envelope import Envelope, Signed
 from shared.messages import Accepted, Command, Message, Refused, Result
 from shared.records import WipeMethod
 
 D = TypeVar("D", bound=Document)
 
 HARDWARE_ID = "hw_test"
+ENVELOPE = Envelope(payload=b"{}", payloadType="t", signatures=(Signed(keyid="k", sig=bytes(64)),))
+"""For where its content does not matter."""
 PURGE = (WipeMethod.HOME_DIRECTORY_PURGE,)
 SOURCE = Path(__file__).parents[3]
 SYSTEM = frozenset(

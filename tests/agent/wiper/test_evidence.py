@@ -44,7 +44,7 @@ from shared.documents import (
 from shared.documents import read as read_document
 from shared.messages import MAX_MESSAGE_BYTES, Result
 from shared.records import WipeMethod, WipeStatus
-from tests.agent.wiper.harness import Platform, SimulatedWiper
+from tests.agent.wiper.harness import ENVELOPE, Platform, SimulatedWiper
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 METHODS = tuple(WipeMethod)
@@ -72,7 +72,7 @@ def known(*facts: Fact, answered: Fact | None = None) -> Known:
 
 
 def history(*facts: Fact):
-    taken = OrderTaken(command_id="c1", sha256="a" * 64, seq=1, kind="wipe", generation="g1")
+    taken = OrderTaken(command_id="c1", sha256="a" * 64, envelope=ENVELOPE, seq=1, kind="wipe", generation="g1")
     started = AttemptStarted(command_id="c1", boot_id="b")
     entries = (taken, started, *facts)
     return read(Entry(number=number, at=AT, fact=fact, chain="") for number, fact in enumerate(entries, 1))

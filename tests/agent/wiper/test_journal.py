@@ -15,9 +15,10 @@ import pytest
 from agent.wiper.history import read
 from agent.wiper.journal import Answered, AttemptStarted, Journal, OrderTaken
 from shared.codes import Code, Trouble
+from tests.agent.wiper.harness import ENVELOPE
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-TAKEN = OrderTaken(command_id="c1", sha256="d", seq=7, kind="wipe", generation="g")
+TAKEN = OrderTaken(command_id="c1", sha256="d", envelope=ENVELOPE, seq=7, kind="wipe", generation="g")
 
 WRITER = """
 import sys

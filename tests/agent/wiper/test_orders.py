@@ -12,6 +12,7 @@ from shared.codes import Code, Trouble
 from shared.documents import BenchmarkName, BenchmarkWork, GrantWork, Order, Target, Trust, WipeWork, Work, sign
 from shared.messages import Command
 from shared.records import WipeMethod
+from tests.agent.wiper.harness import ENVELOPE
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WIPE = WipeWork(target=Target(username="alice", uid=1005, generation="g"), methods=(WipeMethod.HOME_DIRECTORY_PURGE,))
@@ -70,25 +71,25 @@ def test_sequence_numbers_only_grow(seq: int, expected: Code | None) -> None:
 
 def test_a_known_command_is_answered_from_the_journal() -> None:
     """Even expired, even with an old sequence number."""
-    past = NOTHING._replace(commands={"c1": Known("d1", taken=True, answer=b"done")}, highest_seq=9)
+    past = NOTHING._replace(commands={"c1": Known("d1", taken=ENVELOPE, answer=b"done")}, highest_seq=9)
     assert verdict(order(lasts=timedelta()), past) == Answer(b"done")
 
 
 def test_the_same_id_with_other_bytes_is_refused_and_forgotten() -> None:
     """The first order's answer stays the answer."""
-    past = NOTHING._replace(commands={"c1": Known("d0", taken=True)})
+    past = NOTHING._replace(commands={"c1": Known("d0", taken=ENVELOPE)})
     assert verdict(order(), past) == Refuse(Code.ID_REUSE, "c1 was another order before", final=False)
 
 
 def test_a_begun_order_is_resumed_whatever_the_time() -> None:
     """Half a wipe is worse than a late one."""
-    past = NOTHING._replace(commands={"c1": Known("d1", taken=True, touched=True)}, highest_seq=5)
+    past = NOTHING._replace(commands={"c1": Known("d1", taken=ENVELOPE, touched=True)}, highest_seq=5)
     assert verdict(order(issued=-timedelta(days=9)), past) == Resume()
 
 
 def test_an_order_taken_but_never_begun_expires() -> None:
     """A valid order kept back must not take effect late."""
-    past = NOTHING._replace(commands={"c1": Known("d1", taken=True)}, highest_seq=5)
+    past = NOTHING._replace(commands={"c1": Known("d1", taken=ENVELOPE)}, highest_seq=5)
     assert code(verdict(order(issued=-timedelta(days=9)), past)) is Code.EXPIRED
 
 
