@@ -8,7 +8,7 @@ from shared.records import WipeMethod
 CORE = ("processes", "mounts")
 """Places that must be clean before files are deleted: what runs can put them back, what is mounted may be others'."""
 
-_KEYS = ("keys",)
+_KEYS = ("keys", "sshd")
 _HOME = (
     *("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "held"),
     *("dumps", "engines"),
@@ -31,8 +31,10 @@ class Planned(NamedTuple):
 
 
 _PURGE = (
+    Planned("sshd"),
     Planned("login"),
     Planned("keys"),
+    Planned("sshd"),
     Planned("schedules"),
     Planned("processes"),
     Planned("mounts", after=("processes",)),
@@ -44,7 +46,7 @@ _PURGE = (
     Planned("dumps"),
 )
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
-    WipeMethod.SSH_KEY_REMOVAL: (Planned("keys"),),
+    WipeMethod.SSH_KEY_REMOVAL: (Planned("sshd"), Planned("keys"), Planned("sshd")),
     WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("processes")),
     WipeMethod.USER_DELETION: (
         *_PURGE,

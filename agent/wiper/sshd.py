@@ -7,17 +7,20 @@ Source: sshd_config(5), AuthorizedKeysFile, AuthorizedKeysCommand, TrustedUserCA
 import base64
 import errno
 import hashlib
+import json
 import os
 import pwd
 import re
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from agent.wiper.accounts import Account
 from agent.wiper.children import in_child
 from agent.wiper.ground import Ground
 from agent.wiper.lines import Keep, changed
-from agent.wiper.tools import is_there, run
+from agent.wiper.tools import is_there, run, systemd_runs
 
 DEADLINE_S = 10.0
 USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")
@@ -26,6 +29,17 @@ MAX_FILE_BYTES = 4 * 2**20
 _NO_DIRECTORY = re.compile(r"Missing privilege separation directory: (/run/[\w-]+|/var/run/[\w-]+)$")
 MOST_ASKED = 200
 """How often a program that gives out keys is asked: once for each account and key."""
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - how sshd writes "everywhere"
+LISTENING = "0A"
+"""Source: Linux, include/net/tcp_states.h, TCP_LISTEN, as /proc writes it."""
+QUERY = "agent.sshquery"
+QUERY_S = 60.0
+APART = (
+    *("--pipe", "--wait", "--collect", "--quiet", "--property=DynamicUser=yes", "--property=NoNewPrivileges=yes"),
+    *("--property=CapabilityBoundingSet=", "--property=PrivateDevices=yes"),
+    *("--property=MemoryMax=256M", f"--property=RuntimeMaxSec={QUERY_S:.0f}"),
+)
+"""How the process that asks is kept apart. Source: systemd-run(1), systemd.exec(5)."""
 _MATCH = re.compile(r"^\s*match\b", re.IGNORECASE | re.MULTILINE)
 
 
@@ -78,6 +92,11 @@ def sources(name: str) -> Sources:
     Raises:
         OSError: it is not installed, or cannot say.
     """
+    return parse(_configuration(name))
+
+
+def _configuration(name: str) -> str:
+    """Return what sshd says of its configuration for a user."""
     argv = ("sshd", "-T", "-C", f"user={name},host=localhost,addr=127.0.0.1")
     done = run(*argv, deadline_s=DEADLINE_S)
     missing = _NO_DIRECTORY.search(done.words)
@@ -87,7 +106,68 @@ def sources(name: str) -> Sources:
         done = run(*argv, deadline_s=DEADLINE_S)
     if done.code:
         raise OSError(errno.EIO, f"sshd -T ended with {done.code}: {done.words}")
-    return parse(done.out)
+    return done.out
+
+
+def addresses() -> tuple[str, ...]:
+    """
+    Return where sshd may be reached on this machine itself: HOST:PORT, as its configuration says.
+
+    Raises:
+        OSError: it is not installed, or cannot say.
+    """
+    found = []
+    for line in _configuration("root").splitlines():
+        keyword, _, where = line.partition(" ")
+        host, _, port = where.rpartition(":")
+        if keyword == "listenaddress" and host:
+            found.append(f"{ANYWHERE.get(host, host)}:{port}")
+    return tuple(found)
+
+
+def is_listened_at(port: int) -> bool:
+    """
+    Return whether anybody on this machine takes TCP connections at a port.
+
+    Asked of the first process, whose network is the machine's; this one may have none. Source: proc(5), net/tcp.
+    """
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/1/net/{name}").read_text("ascii").splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        rows = (line.split() for line in lines)
+        if any(int(row[1].rpartition(":")[2], 16) == port and row[3] == LISTENING for row in rows):
+            return True
+    return False
+
+
+def accepts(name: str, blobs: Iterable[str]) -> list[bool] | None:
+    """
+    Offer public keys to the sshd that runs on this machine; return for each whether it would go on with it.
+
+    None where none runs. The offering is done by a process of its own, which has the network that this one has not,
+    and nothing else.
+
+    Raises:
+        OSError: it runs and cannot be asked, or does not answer.
+    """
+    keys = tuple(blobs)
+    if not is_there("sshd"):
+        return None
+    places = [one for one in addresses() if is_listened_at(int(one.rpartition(":")[2]))]
+    if not places or not keys:
+        return None
+    query = (sys.executable, "-I", "-m", QUERY, name, *(f"--at={one}" for one in places), "--", *keys)
+    apart = ("systemd-run", *APART, "--") if systemd_runs() else ()
+    done = run(*apart, *query, deadline_s=QUERY_S)
+    if done.code:
+        raise OSError(errno.EIO, f"it could not be asked: {done.words}"[:200])
+    try:
+        answer = json.loads(done.out)["accepted"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise OSError(errno.EPROTO, "what asked it said nothing that can be understood") from error
+    return None if answer is None else [bool(one) for one in answer]
 
 
 class Asking(NamedTuple):

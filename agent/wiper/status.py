@@ -15,8 +15,11 @@ from shared.records import WipeMethod, WipeStatus
 ACCESS_PLACES = frozenset({"login", "keys", "access", "schedules", "processes"})
 """Where anything but clean means that the tenant may still be in, or come in."""
 
-OPTIONAL_PLACES = frozenset({"engines"})
+OPTIONAL_PLACES = frozenset({"engines", "sshd"})
 """Places a real machine may lack."""
+
+SECOND_LOOKS = frozenset({"sshd"})
+"""Where a residue means that access remains, but a look that could not be had only leaves a doubt."""
 
 MAX_REASONS = 16
 
@@ -60,7 +63,8 @@ def judge(
         if lacking or (place.state == "clean" and place.left == 0):
             continue
         reason = f"{name}: {place.reason or place.state}"[:300]
-        (failures if name in ACCESS_PLACES else doubts).append(reason)
+        access = name in ACCESS_PLACES or (name in SECOND_LOOKS and place.left > 0)
+        (failures if access else doubts).append(reason)
     reasons = tuple((failures + doubts)[:MAX_REASONS])
     if failures:
         return MethodResult(method=method, status=WipeStatus.FAILED, reasons=reasons)

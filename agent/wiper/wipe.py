@@ -26,6 +26,7 @@ from agent.wiper.steps.namespaces import Namespaces
 from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
+from agent.wiper.steps.sshd import Sshd
 from shared.documents import Medium, Order, PlaceReport, Verification, WipeEvidence, WipeWork
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ Clock = Callable[[], datetime]
 def steps_for(subject: Subject) -> dict[str, Step]:
     """Return every step there is, by its place."""
     steps: tuple[Step, ...] = (
+        Sshd(subject),
         Login(subject),
         Keys(subject),
         Access(subject),

@@ -217,6 +217,13 @@ def test_the_wiper_says_the_same(wiped):
     assert {name: states[name] for name in told} == dict.fromkeys(told, "clean")
 
 
+def test_the_machines_own_sshd_says_so_too(wiped):
+    """It would have let the tenant's key in before; after the removal of his keys, and at the end, it would not."""
+    asked = next(place for place in wiped.evidence.places if place.name == "sshd")
+    assert (asked.state, asked.found, asked.left) == ("clean", 1, 0), asked
+    assert asked.notes == ("1 of 1 keys would be let in", "0 of 1 keys would be let in")
+
+
 def test_the_unit_has_the_views_of_the_machine(unit, wiped):
     """All namespaces are the first process's, but for the network and the host name."""
     first = unit.machine.python(

@@ -98,7 +98,7 @@ def test_keys_go_from_every_file_and_other_peoples_stay(machine, tenant, wipe):
     plant(machine, tenant)
     evidence = wipe(tenant, KEYS)
     assert statuses(evidence) == {KEYS: WipeStatus.SUCCESS}, evidence.places
-    assert [place.name for place in evidence.places] == ["keys"]
+    assert [place.name for place in evidence.places] == ["keys", "sshd"]
     assert machine.run("cat", "/root/.ssh/authorized_keys") == f"# keys\n{ADMIN} root\n"
     assert machine.run("cat", "/home/victor/.ssh/authorized_keys") == f"{FRIEND} friend\n"
     assert machine.run("stat", "-c", "%U %a", "/home/victor/.ssh/authorized_keys") == "victor 644\n"

@@ -16,7 +16,8 @@ STATES = ("clean", "residue", "not_examined", "not_applicable")
 
 def places(**states: str) -> dict[str, PlaceReport]:
     given_states = dict.fromkeys(PLACES, "clean") | states
-    return {name: PlaceReport(name=name, state=state) for name, state in given_states.items()}
+    left = {"residue": 1}
+    return {name: PlaceReport(name=name, state=state, left=left.get(state, 0)) for name, state in given_states.items()}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,9 @@ def places(**states: str) -> dict[str, PlaceReport]:
         ({"mounts": "residue"}, WipeStatus.PARTIAL),
         ({"ipc": "residue"}, WipeStatus.PARTIAL),
         ({"access": "residue"}, WipeStatus.FAILED),
+        ({"sshd": "residue"}, WipeStatus.FAILED),
+        ({"sshd": "not_examined"}, WipeStatus.PARTIAL),
+        ({"sshd": "not_applicable"}, WipeStatus.SUCCESS),
         ({"processes": "residue"}, WipeStatus.FAILED),
         ({"processes": "not_examined"}, WipeStatus.FAILED),
         ({"processes": "not_applicable"}, WipeStatus.FAILED),
