@@ -145,6 +145,7 @@ def _verification(evidence: WipeEvidence) -> list[tuple[str, str]]:
     return [
         ("How", "by separate code, after the removal, over all local file systems and kernel objects"),
         ("Files looked at", f"{scope.inodes} in {scope.file_systems} file systems"),
+        ("Canaries", f"{scope.canaries_planted} planted with the account, {scope.canaries_found} found by content"),
         ("Left out", "; ".join(skipped) or "nothing"),
         *findings,
     ]

@@ -261,10 +261,17 @@ class Skipped(Document, frozen=True, kw_only=True):
 
 
 class Verification(Document, frozen=True, kw_only=True):
-    """How far the last look at the machine's files went. `file_systems` were walked, and in them `inodes`."""
+    """
+    How far the last look at the machine's files went. `file_systems` were walked, and in them `inodes`.
+
+    `canaries_planted`: files of known content that the tenant was given with his account; `canaries_found`: files with
+    that content after the wipe, whoever owns them.
+    """
 
     file_systems: Sequence
     inodes: Sequence
+    canaries_planted: Sequence = 0
+    canaries_found: Sequence = 0
     skipped: Annotated[tuple[Skipped, ...], Meta(max_length=16)] = ()
 
 

@@ -46,6 +46,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
 
     `generation`: 128 random bits, hex; later orders must name it. `ready`: the account was made completely.
     `key_files_before`: other people's files that held one of his keys before he came; his keys stay in them.
+    `canaries`: how many files of known content he was given, see `agent.wiper.canaries`.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     key_blobs: tuple[str, ...] = ()
     key_files_before: tuple[str, ...] = ()
     subordinate: tuple[IdRange, ...] = ()
+    canaries: int = 0
     ready: bool = False
 
     @property

@@ -25,7 +25,7 @@ MAX_BYTES = 36_000
 LIMITS = (
     "Logical removal by the operating system; no medium was cleared, purged or destroyed (NIST SP 800-88).",
     "Deleted blocks may stay readable on the medium until it reuses or discards them.",
-    "Files were found by the account's user ids, its own group and access lists; contents were not searched.",
+    "Files were found by the account's user ids, its own group and access lists; of contents only copies of canaries.",
     "Security logs of the system are kept.",
 )
 ACCOUNT_STAYS = "The account itself, its privileges and its rows in system files stay: that is another method."

@@ -14,7 +14,7 @@ from datetime import datetime
 import structlog
 from msgspec.structs import replace
 
-from agent.wiper import sshd
+from agent.wiper import canaries, sshd
 from agent.wiper.accounts import Account, Tenant, check_name, free_uid, ranges_of
 from agent.wiper.ground import Ground
 from agent.wiper.history import History
@@ -94,11 +94,12 @@ def carry_out(
     assert isinstance(work, GrantWork)
     try:
         account = _ensure_account(tenant, ground)
-        _ensure_home(tenant, account, ground, bodies(work.ssh_keys))
+        planted = _ensure_home(tenant, account, ground, bodies(work.ssh_keys))
     except OSError as error:
         raise Trouble(Code.ACCOUNT_FAILED, f"{type(error).__name__}: {error.strerror}") from error
     ranges = ranges_of(id_ranges_of(ground), tenant.name, tenant.uid)
-    journal.append(now, TenantRecorded(tenant=replace(tenant, gid=account.gid, subordinate=ranges, ready=True)))
+    recorded = replace(tenant, gid=account.gid, subordinate=ranges, canaries=planted, ready=True)
+    journal.append(now, TenantRecorded(tenant=recorded))
     return GrantOutcome(
         hardware_id=order.aud,
         command_id=order.command_id,
@@ -195,8 +196,12 @@ def _add(tenant: Tenant, ground: Ground) -> str | None:
     return None
 
 
-def _ensure_home(tenant: Tenant, account: Account, ground: Ground, keys: tuple[str, ...]) -> None:
-    """Make the home the tenant's and put the keys in. Nobody can log in yet, so nobody races against this."""
+def _ensure_home(tenant: Tenant, account: Account, ground: Ground, keys: tuple[str, ...]) -> int:
+    """
+    Make the home the tenant's, plant his canaries and put the keys in; return how many canaries stand.
+
+    Nobody can log in before the keys are there, so nobody races against this.
+    """
     folder, _, name = tenant.home.rpartition("/")
     parent = ground.open_directory(folder)
     try:
@@ -204,6 +209,7 @@ def _ensure_home(tenant: Tenant, account: Account, ground: Ground, keys: tuple[s
     finally:
         os.close(parent)
     try:
+        planted = _plant(home, canaries.NAME, tenant, account, ground) + _plant_elsewhere(tenant, account, ground)
         ssh = _own_directory(home, ".ssh", tenant, account, ground)
         try:
             _write_keys(ssh, tenant, account, ground, keys)
@@ -211,6 +217,31 @@ def _ensure_home(tenant: Tenant, account: Account, ground: Ground, keys: tuple[s
             os.close(ssh)
     finally:
         os.close(home)
+    return planted
+
+
+def _plant_elsewhere(tenant: Tenant, account: Account, ground: Ground) -> int:
+    planted = 0
+    for place in () if ground.simulated else canaries.PLACES:
+        try:
+            directory = ground.open_directory(place)
+        except FileNotFoundError:
+            continue
+        try:
+            planted += _plant(directory, canaries.name_of(tenant.generation), tenant, account, ground)
+        finally:
+            os.close(directory)
+    return planted
+
+
+def _plant(directory: int, name: str, tenant: Tenant, account: Account, ground: Ground) -> bool:
+    """A place that is full or read-only gets no canary; a tenant is not sent away for that."""
+    owner = None if ground.simulated else (tenant.uid, account.gid)
+    try:
+        return canaries.plant(directory, name, canaries.content_of(tenant.generation), owner)
+    except OSError as error:
+        log.warning("wiper.no_canary", error=error.strerror)
+        return False
 
 
 def _own_directory(parent: int, name: str, tenant: Tenant, account: Account, ground: Ground) -> int:

@@ -207,6 +207,7 @@ def _facts(evidence: WipeEvidence) -> list[str]:
             for place in evidence.places
         ),
         *([f"looked at  {scope.inodes} files in {scope.file_systems} file systems"] if scope is not None else []),
+        *([f"canaries   {scope.canaries_planted} planted, {scope.canaries_found} found"] if scope is not None else []),
         *(
             f"left out   {one.count} {_shown(one.what)}: {_shown(one.reason)}"
             for one in (scope.skipped if scope else ())

@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.wiper import acl, uncover
+from msgspec.structs import replace
+
+from agent.wiper import acl, canaries, uncover
 from agent.wiper.containers import STORAGE
 from agent.wiper.groups import own_group
 from agent.wiper.kernel import clone_of_mount, open_beneath
@@ -65,7 +67,7 @@ class Elsewhere:
         """Count what is left by the same ids, the old and the odd included; say where it could not look."""
         if self._simulated:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has no other places")
-        count = _Count(self._owns, self._marks(), self._since_s)
+        count = _Count(self._owns, self._marks(), self._since_s, canaries.content_of(self._tenant.generation))
         mounts, unknown = to_look_at(_without_engines(current()))
         unread, unwalked, inodes = 0, 0, 0
         for mount in mounts:
@@ -76,16 +78,23 @@ class Elsewhere:
                 continue
             unread += walked.unread
             inodes += walked.inodes
-        scope = _scope(len(mounts) - unwalked, inodes, unread, unwalked, unknown)
+        scope = replace(
+            _scope(len(mounts) - unwalked, inodes, unread, unwalked, unknown),
+            canaries_planted=self._tenant.canaries,
+            canaries_found=count.canaries,
+        )
         unread += unwalked
         reasons = [f"{mount.kind} file system not looked at" for mount in unknown]
         if unread:
             reasons.append(f"{unread} directories could not be read")
-        if count.left or count.marks:
+        if count.unasked:
+            reasons.append(f"{count.unasked} files of a canary's length could not be read")
+        if count.left or count.marks or count.copies:
             older = f", {count.older} of them older than the account" if count.older else ""
             marks = [f"{count.marks} marks on files of others"] if count.marks else []
-            reasons = [*([f"{count.left} items{older}"] if count.left else []), *marks, *reasons]
-            return Looked(RESIDUE, count.left + count.marks, "; ".join(reasons)[:300], scope)
+            copies = [f"{count.copies} copies of his canaries that others own"] if count.copies else []
+            reasons = [*([f"{count.left} items{older}"] if count.left else []), *marks, *copies, *reasons]
+            return Looked(RESIDUE, count.left + count.marks + count.copies, "; ".join(reasons)[:300], scope)
         if reasons:
             return Looked(NOT_EXAMINED, 0, "; ".join(dict.fromkeys(reasons))[:300], scope)
         return Looked("clean", scope=scope)
@@ -209,21 +218,37 @@ class _Sweep:
 class _Count:
     """Counts what a walk shows it."""
 
-    def __init__(self, owns: Callable[[int], bool], marks: _Marks, since_s: float) -> None:
+    def __init__(self, owns: Callable[[int], bool], marks: _Marks, since_s: float, canary: bytes) -> None:
         self.left = 0
         self.older = 0
         self.marks = 0
+        self.canaries = 0
+        self.copies = 0
+        self.unasked = 0
+        self._canary = canary
         self._marks = marks
         self._owns = owns
         self._since_s = since_s
 
     def see(self, directory: int, name: str, facts: os.stat_result) -> None:
-        """Count an item of the tenant's, or his marks on another's."""
-        if self._owns(facts.st_uid):
+        """Count an item of the tenant's, or his marks on another's, or a copy of his canary."""
+        ours = self._owns(facts.st_uid)
+        if ours:
             self.left += 1
             self.older += facts.st_ctime < self._since_s
         elif name:
             self.marks += self._marks.count(directory, name, facts)
+        if name:
+            self._ask(directory, name, facts, ours=ours)
+
+    def _ask(self, directory: int, name: str, facts: os.stat_result, *, ours: bool) -> None:
+        try:
+            found = canaries.is_canary(directory, name, facts, self._canary)
+        except OSError:
+            self.unasked += 1
+            return
+        self.canaries += found
+        self.copies += found and not ours
 
 
 def _scope(file_systems: int, inodes: int, unread: int, unwalked: int, unknown: tuple[Mount, ...]) -> Verification:

@@ -71,7 +71,7 @@ def test_a_wipe_empties_the_home_and_says_it_was_simulated(
     assert list((tree / "home").iterdir()) == []
     places = {place.name: place for place in evidence.places}
     assert places["keys"].found == places["keys"].removed == 1
-    assert places["home"].found == places["home"].removed == 4
+    assert places["home"].found == places["home"].removed == 5
     assert places["processes"].state == "not_applicable"
     assert b"work" not in msgspec.json.encode(evidence.places)
 
