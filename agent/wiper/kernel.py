@@ -197,14 +197,15 @@ def swap_off(path: str) -> None:
     _checked(_libc.swapoff(os.fsencode(path)), path)
 
 
-def loop_file_system(device: str) -> int:
-    """Return the device number of the file system with a loop device's file. Source: loop(4), LOOP_GET_STATUS64."""
+def loop_file(device: str) -> tuple[int, int]:
+    """Return the device number of the file system with a loop device's file, and the file's inode. Source: loop(4)."""
     fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         raw = fcntl.ioctl(fd, LOOP_GET_STATUS64, bytes(LOOP_INFO64_BYTES))
     finally:
         os.close(fd)
-    return int(struct.unpack_from("Q", raw)[0])
+    file_system, inode = struct.unpack_from("QQ", raw)
+    return int(file_system), int(inode)
 
 
 def release_loop(device: str) -> None:

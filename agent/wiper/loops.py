@@ -1,17 +1,17 @@
 """
-Loop devices on files in a tenant's home, also on files that have no name any more.
+Loop devices on files in a tenant's home, also on files that have no name any more, and on files of his elsewhere.
 
 The kernel names files of every container by their paths in there, so the file system is compared too.
 """
 
 import errno
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from agent.wiper import mountinfo
 from agent.wiper.ground import Ground
-from agent.wiper.kernel import loop_file_system
+from agent.wiper.kernel import loop_file
 from agent.wiper.mountinfo import beneath
 
 
@@ -41,9 +41,38 @@ def of_homes(ground: Ground, parent: str, homes: Collection[str], file_systems: 
     return [device for device in named if layered or _is_on(device, {here, *file_systems})]
 
 
+def on_files_of(ground: Ground, owns: Callable[[int], bool]) -> list[str]:
+    """
+    Return the loop devices whose file is a tenant's by its owner, wherever it is; only while it has its name.
+
+    A file system that is not this machine's own is never asked: it may hang whoever asks.
+    """
+    if ground.simulated:
+        return []
+    mounts = mountinfo.current()
+    stored = {one.device for one in mountinfo.to_look_at(mounts)[0]}
+    found = []
+    for device, path in _all():
+        place = mountinfo.on_file_system(path, mounts)
+        if place is None or place[0] not in stored:
+            continue
+        try:
+            facts = os.lstat(path)
+            layered = any(one.kind == "overlay" and one.device == place[0] for one in mounts)
+            # The name may be another container's: then it is another file here.
+            if owns(facts.st_uid) and (layered or loop_file(device) == (facts.st_dev, facts.st_ino)):
+                found.append(device)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # let go meanwhile
+                raise
+    return found
+
+
 def _is_on(loop: str, file_systems: set[int]) -> bool:
     try:
-        return loop_file_system(loop) in file_systems
+        return loop_file(loop)[0] in file_systems
     except OSError as error:
         if error.errno == errno.ENXIO:  # let go meanwhile
             return False

@@ -42,7 +42,6 @@ _PURGE = (
     Planned("namespaces", after=("processes",)),
     Planned("home", after=CORE),
     Planned("elsewhere", after=CORE),
-    Planned("held", after=("processes",)),
     Planned("dumps"),
 )
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,28 @@ def fresh_uid() -> int:
     return 10_000 + (os.getpid() * 101 + next(_numbers) * 7) % 45_000
 
 
+MUTANT = """
+import sys
+from agent.wiper import plan
+step = sys.argv.pop(1)
+plan._ORDER = {method: tuple(one for one in steps if one.step != step) for method, steps in plan._ORDER.items()}
+from agent.wiper.__main__ import main
+main()
+"""
+
+
+class Mutant(Wiper):
+    """The program without one of its steps."""
+
+    def __init__(self, whole: Wiper, step: str) -> None:
+        super().__init__(whole.state, whole.arguments, whole.prefix)
+        self._step = step
+
+    def argv(self) -> list[str]:
+        python, rest = [sys.executable, "-c", MUTANT, self._step], super().argv()
+        return [*self.prefix, *python, *rest[rest.index("--state") :]]
+
+
 class Scene:
     """A view of this machine with a granted tenant in it."""
 
@@ -77,13 +100,15 @@ class Scene:
         self._wiper = Wiper(self.state, ("--policy", str(policy)), self.machine.prefix)
         self.target: Target = self._wiper.grant(platform.grant(f"mallory{uid}", KEY))
 
-    def plant(self, *without: str) -> list[dict[str, Any]]:
+    def plant(self, *without: str, size: tuple[str, str] = SIZE) -> list[dict[str, Any]]:
         """Set the traps, without those that `root` set or those of a category, where that is said."""
-        return json.loads(self.machine.python(PLANT, self.target.username, str(self.state), *SIZE, *without))
+        return json.loads(self.machine.python(PLANT, self.target.username, str(self.state), *size, *without))
 
-    def wipe(self, method: WipeMethod) -> WipeEvidence:
+    def wipe(self, method: WipeMethod, *, without: str | None = None) -> WipeEvidence:
+        """Wipe him; `without`: by a wiper that leaves this step out, but for its look afterwards."""
         work = WipeWork(target=self.target, methods=(method,))
-        return self._wiper.wipe(self._platform.command(self._platform.order(work)))
+        wiper = self._wiper if without is None else Mutant(self._wiper, without)
+        return wiper.wipe(self._platform.command(self._platform.order(work)))
 
     def look(self, method: WipeMethod) -> dict[str, Any]:
         return json.loads(self.machine.python(LOOK, str(self.state), method.value))

@@ -1,8 +1,8 @@
 """
-What of the tenant is still held after it was deleted: by loop devices, or by processes of others.
+What of the tenant is still held after it was deleted: by loop devices that stayed, or by processes of others.
 
-A deleted file that a process of somebody else has open, and a directory of the tenant's that is mounted in the private
-view of a service, end with that process. Ending it would harm others, so it is told, not done.
+This step only looks. A deleted file that a process of somebody else has open, and a directory of the tenant's that is
+mounted in the private view of a service, end with that process. Ending it would harm others, so it is told, not done.
 """
 
 import errno
@@ -13,11 +13,10 @@ from pathlib import Path
 
 from agent.wiper import loops, mountinfo
 from agent.wiper.children import in_child
-from agent.wiper.kernel import release_loop
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import CLEAN, RESIDUE, Erased, Found, Looked, Subject, Tell
 
-CALL_S, LOOK_S = 10.0, 60.0
+LOOK_S = 60.0
 DELETED = " (deleted)"
 GONE = "//deleted"
 """What the kernel appends to the name of a file, and to the mounted directory, that has no name any more."""
@@ -36,19 +35,12 @@ class Held:
         self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{self._parent}/{tenant.quarantine}"))
 
     def find(self) -> Found:
-        """Count loop devices; what others hold is not ours to end."""
-        return Found(len(self._loops()))
+        """Count nothing: what others hold is not ours to end."""
+        return Found(0)
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
-        """Let the loop devices go."""
-        found, notes = self._loops(), list[str]()
-        for device in found:
-            try:
-                in_child(_releasing(device), CALL_S)
-            except OSError as error:
-                if error.errno != errno.ENXIO:  # gone by itself
-                    notes.append(f"a loop device stays: {error.strerror}")
-        return Erased(len(found) - len(self._loops()), tuple(dict.fromkeys(notes)))
+        """Leave everything."""
+        return Erased(0)
 
     def verify(self) -> Looked:
         """Count loop devices, mounts in other views and open files without a name."""
@@ -95,14 +87,6 @@ class Held:
         for user, pids in by_user.items():
             found += _answers(in_child(_asking(pids, self._owns), LOOK_S, user))[0]
         return found
-
-
-def _releasing(device: str) -> Callable[[], bytes]:
-    def work() -> bytes:
-        release_loop(device)
-        return b""
-
-    return work
 
 
 def _asking(pids: list[str], owns: Callable[[int], bool]) -> Callable[[], bytes]:

@@ -39,6 +39,7 @@ class Mounts:
         self._parent = tenant.home.rpartition("/")[0]
         self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{self._parent}/{tenant.quarantine}"))
         self._uid = ground.owner(tenant.uid)
+        self._owns = tenant.owns
         # Logging out takes it away, but not where what does that was killed with everything else of his.
         self._runtime = ground.on_machine(f"{RUNTIME}/{tenant.uid}")
         self._simulated = ground.simulated
@@ -70,7 +71,7 @@ class Mounts:
                     _try(partial(_bounded, partial(unmount, mount.point), CALL_S), "a mount stays", notes)
             if len(self._mounts()) in {0, before_round}:
                 break
-        for device in loops.of_homes(self._ground, self._parent, self._homes, self._mounted):
+        for device in self._loops():
             # One that is mounted in another view only is let go by the kernel when that mount goes: not here and now.
             _try(partial(_bounded, partial(release_loop, device), CALL_S), "a loop device stays", notes)
         _try(partial(os.rmdir, self._runtime), "the run-time directory stays", notes)
@@ -88,6 +89,10 @@ class Mounts:
     def _own(self) -> list[mountinfo.Mount]:
         """Return the mounts to detach: one that the home itself lies in is not the tenant's to lose, so both stay."""
         return [one for one in self._mounts() if not any(beneath(home, one.point) for home in self._homes)]
+
+    def _loops(self) -> list[str]:
+        in_homes = loops.of_homes(self._ground, self._parent, self._homes, self._mounted)
+        return list(dict.fromkeys((*in_homes, *loops.on_files_of(self._ground, self._owns))))
 
     def _mounts(self) -> tuple[mountinfo.Mount, ...]:
         # On a simulated machine the owner is whoever runs this: his other FUSE mounts have nothing to do with it.

@@ -1534,10 +1534,24 @@ def _loop_mount(image: str, point: str) -> None:
 @trap("loop")
 def loop_device(tenant: Tenant) -> Marks:
     """A loop device without a mount on a file of his whose name is gone."""
+    image = tenant.at("t-backing")
+    _attach_loop(tenant, image)
+    Path(image).unlink()
+    return [image]
+
+
+@trap("loop")
+def loop_device_elsewhere(tenant: Tenant) -> Marks:
+    """A loop device on a file of his outside the home."""
+    image = f"/var/tmp/{tenant.name}-backing"
+    _attach_loop(tenant, image)
+    return [image]
+
+
+def _attach_loop(tenant: Tenant, image: str) -> None:
     if not Path("/dev/loop-control").exists():
         raise Skip("no loop devices")
-    image = tenant.at("t-backing")
-    tenant.do(lambda: Path("t-backing").write_bytes(b"\0" * 65536) and None)
+    tenant.do(lambda: Path(image).write_bytes(b"\0" * 65536) and None)
     found = subprocess.run(["losetup", "--find", "--show", image], check=False, capture_output=True, text=True)
     if found.returncode:
         raise Skip(f"no loop device: {found.stderr.strip()}")
@@ -1554,8 +1568,6 @@ def loop_device(tenant: Tenant) -> Marks:
         kernel.start_as(tenant.who, work)
         os.close(held)
         subprocess.run(["losetup", "--detach", device], check=True)
-    Path(image).unlink()
-    return [image]
 
 
 @trap("swap")
