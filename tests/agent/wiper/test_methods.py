@@ -57,6 +57,8 @@ groupadd -f shared; usermod -a -G shared,sudo $name; usermod -a -G shared victor
 cp /etc/passwd /etc/passwd-; cp /etc/group /etc/group-; cp /etc/shadow /etc/shadow-
 """
 
+VICTORS = "f=/var/tmp/victor.img; truncate -s 1M $f; losetup --show -f $f"
+
 TRACES = """
 name=$1 uid=$2
 grep -rlw -- "$name" /etc /var/spool /run/sudo /run/faillock /var/lib/systemd /var/lib/AccountsService 2>/dev/null
@@ -213,19 +215,29 @@ def test_marks_on_files_of_others_and_keys_in_the_kernel_go(machine, tenant, wip
     machine.run("rm", "/var/grouped", "/var/listed", "/var/old")
 
 
-def test_loop_devices_on_his_files_are_let_go(machine, tenant, wipe, missing):
-    """Also on a file that was deleted."""
-    home = f"/home/{tenant.username}"
+@pytest.mark.parametrize(
+    "make",
+    [
+        "f=/home/$name/x; truncate -s 1M $f; losetup --show -f $f; rm $f",
+        "f=/var/tmp/$name.img; truncate -s 1M $f; chown $name: $f; losetup --show -f $f",
+    ],
+    ids=["deleted", "elsewhere"],
+)
+def test_loop_devices_on_his_files_are_let_go(machine, tenant, wipe, missing, make):
+    """On a file in the home that was deleted, and on one elsewhere; another user's stays."""
     nodes = "[ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237; for n in $(seq 0 31); do"
     machine.run("sh", "-c", f"{nodes} [ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n; done")
     try:
-        make = f"truncate -s 1M {home}/x && losetup --show -f {home}/x && rm {home}/x"
-        mine = machine.run("sh", "-c", make).strip()
+        mine, victors = machine.run("sh", "-ec", f"name={tenant.username}; {make}; {VICTORS}").split()
     except AssertionError as error:
         missing(f"loop devices: {error}")
-    assert f"{mine}:" in machine.run("losetup", "-a")
-    assert statuses(wipe(tenant, HOME)) == {HOME: WipeStatus.SUCCESS}
-    assert f"{mine}:" not in machine.run("losetup", "-a")
+    try:
+        assert f"{mine}:" in machine.run("losetup", "-a")
+        assert statuses(wipe(tenant, HOME)) == {HOME: WipeStatus.SUCCESS}
+        assert f"{mine}:" not in machine.run("losetup", "-a")
+        assert f"{victors}:" in machine.run("losetup", "-a")
+    finally:
+        machine.run("losetup", "-d", victors)
 
 
 def test_a_calm_tenant_is_deleted_with_success(machine, tenant, wipe):
