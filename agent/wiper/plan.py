@@ -11,7 +11,7 @@ CORE = ("processes", "mounts")
 _KEYS = ("keys", "sshd")
 _HOME = (
     *("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "held"),
-    *("dumps", "engines"),
+    *("dumps", "containers", "gpus"),
 )
 _USER = (*_HOME, "privileges", "account")
 

@@ -13,9 +13,10 @@ from agent.wiper.plan import Planned, obstacle, plan, promised
 from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
 from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
+from agent.wiper.steps.containers import Containers
 from agent.wiper.steps.dumps import Dumps
 from agent.wiper.steps.elsewhere import Elsewhere
-from agent.wiper.steps.engines import Engines
+from agent.wiper.steps.gpus import Gpus
 from agent.wiper.steps.held import Held
 from agent.wiper.steps.home import Home
 from agent.wiper.steps.ipc import Ipc
@@ -53,7 +54,8 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Elsewhere(subject),
         Held(subject),
         Dumps(subject),
-        Engines(subject),
+        Containers(subject),
+        Gpus(subject),
         Privileges(subject),
         Account(subject),
     )

@@ -13,7 +13,7 @@ from shared.records import WipeMethod, WipeStatus
 from tests.agent.wiper.harness import Machine, Platform, Wiper
 
 GENERATIONS = st.text("0123456789abcdef", min_size=32, max_size=32)
-FOUND = "find /home /tmp /dev/shm -xdev -name '.rackproof-canary*' -printf '%p %u %m\\n' | sort"
+FOUND = "find /home /tmp /dev/shm -xdev -name '.rackproof-canary*' -user {} -printf '%p %u %m\\n' | sort"
 
 
 @given(one=GENERATIONS, other=GENERATIONS)
@@ -70,9 +70,10 @@ def test_a_tenant_gets_one_in_each_place(machine: Machine, root_wiper, machine_p
     target = root_wiper.grant(machine_platform.grant("canary1"))
     name = name_of(target.generation)
     places = (f"/dev/shm/{name}", "/home/canary1/.rackproof-canary", f"/tmp/{name}")
-    assert machine.run("sh", "-c", FOUND).splitlines() == [f"{place} canary1 600" for place in places]
+    found = FOUND.format(target.uid)
+    assert machine.run("sh", "-c", found).splitlines() == [f"{place} canary1 600" for place in places]
     evidence = wipe(target)
-    assert (evidence.methods[0].status, machine.run("sh", "-c", FOUND)) == (WipeStatus.SUCCESS, "")
+    assert (evidence.methods[0].status, machine.run("sh", "-c", found)) == (WipeStatus.SUCCESS, "")
     assert evidence.verification is not None
     assert (evidence.verification.canaries_planted, evidence.verification.canaries_found) == (3, 0)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.wiper.plan import PROMISED, obstacle, plan
-from agent.wiper.status import judge
+from agent.wiper.status import OPTIONAL_PLACES, judge
 from shared.documents import PlaceReport
 from shared.records import WipeMethod, WipeStatus
 
@@ -24,8 +24,9 @@ def places(**states: str) -> dict[str, PlaceReport]:
     ("states", "expected"),
     [
         ({}, WipeStatus.SUCCESS),
-        ({"engines": "not_applicable"}, WipeStatus.SUCCESS),
-        ({"engines": "not_examined"}, WipeStatus.PARTIAL),
+        ({"containers": "not_applicable", "gpus": "not_applicable"}, WipeStatus.SUCCESS),
+        ({"containers": "not_examined"}, WipeStatus.PARTIAL),
+        ({"gpus": "not_examined"}, WipeStatus.PARTIAL),
         ({"elsewhere": "residue"}, WipeStatus.PARTIAL),
         ({"elsewhere": "not_examined"}, WipeStatus.PARTIAL),
         ({"elsewhere": "not_applicable"}, WipeStatus.PARTIAL),
@@ -73,7 +74,7 @@ def test_residue_or_an_unseen_place_is_never_a_success(states: dict[str, str], s
     if {"residue", "not_examined"} & set(states.values()):
         assert result.status is not WipeStatus.SUCCESS
         assert result.reasons
-    if not simulated and any(states[name] == "not_applicable" for name in PLACES if name != "engines"):
+    if not simulated and any(states[name] == "not_applicable" for name in PLACES if name not in OPTIONAL_PLACES):
         assert result.status is not WipeStatus.SUCCESS
 
 

@@ -785,7 +785,11 @@ def _loops(who: Record) -> Found:
         except OSError:
             owner = 0
         # A file that has lost its name has no owner that could be asked for; a trap's bears the tenant's.
-        if _below(named, who.home) or who.his_uid(owner) or who.name in Path(named).name:
+        if (
+            _below(named, who.home)
+            or who.his_uid(owner)
+            or re.search(rf"(?<!\w){re.escape(who.name)}(?!\w)", Path(named).name)
+        ):
             yield Residue("loop", f"/dev/{device.parts[3]}", kernel.printable(path))
 
 

@@ -1,5 +1,5 @@
 """
-Container engines and accelerators: this version cannot look into them, so where there is one it says so.
+Container engines: this version cannot look into them, so where there is one it says so.
 
 Nothing here is ever erased.
 """
@@ -10,13 +10,12 @@ from agent.wiper.containers import STORAGE
 from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Looked, Subject, Tell
 
 SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock")
-DEVICES = ("nvidia[0-9]*", "kfd", "davinci[0-9]*")
 
 
-class Engines:
-    """Container engines and GPUs that may hold something of the tenant's."""
+class Containers:
+    """Container engines that may hold something of the tenant's."""
 
-    name = "engines"
+    name = "containers"
 
     def __init__(self, subject: Subject) -> None:
         self._simulated = subject.ground.simulated
@@ -35,10 +34,9 @@ class Engines:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has none")
         here = [path for path in SOCKETS if Path(path).exists()]
         here += [path for path in STORAGE if _holds_something(Path(path))]
-        here += sorted(str(path) for pattern in DEVICES for path in Path("/dev").glob(pattern))
         if here:
             return Looked(NOT_EXAMINED, reason=f"cannot look into: {', '.join(here)}"[:300])
-        return Looked(NOT_APPLICABLE, reason="no container engine and no GPU was found")
+        return Looked(NOT_APPLICABLE, reason="no container engine was found")
 
 
 def _holds_something(directory: Path) -> bool:
