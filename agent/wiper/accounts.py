@@ -46,7 +46,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
 
     `generation`: 128 random bits, hex; later orders must name it. `ready`: the account was made completely.
     `key_files_before`: other people's files that held one of his keys before he came; his keys stay in them.
-    `canaries`: how many files of known content he was given, see `agent.wiper.canaries`.
+    `canaries`: how many files of known content he was given, see `agent.wiper.canaries`. `baseline`: the digest of what
+    only root writes, as it was then, see `agent.wiper.baseline`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     key_files_before: tuple[str, ...] = ()
     subordinate: tuple[IdRange, ...] = ()
     canaries: int = 0
+    baseline: str | None = None
     ready: bool = False
 
     @property

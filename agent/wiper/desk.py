@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.files import flush_directory
 from agent.identity import Pinned
-from agent.wiper import grant, history
+from agent.wiper import baseline, grant, history
 from agent.wiper.accounts import Tenant, check_target
+from agent.wiper.baseline import Baseline
 from agent.wiper.evidence import Machine
 from agent.wiper.ground import Ground
 from agent.wiper.history import History
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 UNFINISHED = "unfinished"
 """The file in the state directory that is there while an order is begun and not answered; rackproof-resume.service."""
+
+BASELINES = "baselines"
+"""The directory in the state directory with what only root writes, as it was at each grant."""
 
 Say = Callable[[bytes], None]
 """Writes one message to whoever asked; never fails."""
@@ -137,7 +141,7 @@ class Desk:
         if not resuming and not self._taken(command, order, sha256, journal, tenant):
             return
         self._say(encode(Accepted(command_id=order.command_id)))
-        outcome = self._do(order, sha256, journal, tenant, objection)
+        outcome = self._do(order, sha256, journal, past, tenant, objection)
         envelope = sign(outcome, self._key)
         message = encode(Result(command_id=order.command_id, envelope=envelope))
         certificate = sha256_of(envelope) if isinstance(outcome, WipeEvidence) else None
@@ -215,20 +219,36 @@ class Desk:
             log.warning("wiper.mark_stays", error=error.strerror)
 
     def _do(
-        self, order: Order, sha256: str, journal: Journal, tenant: Tenant | None, objection: Trouble | None
+        self,
+        order: Order,
+        sha256: str,
+        journal: Journal,
+        past: History,
+        tenant: Tenant | None,
+        objection: Trouble | None,
     ) -> Document:
         if isinstance(order.work, GrantWork):
             assert tenant is not None
-            return self._grant(order, sha256, journal, tenant)
+            return self._grant(order, sha256, journal, tenant, frozenset(past.tenants))
         wipe = Wipe(order, journal, self._machine, self._policy.sha256, self._now, self._reporter(order))
         if tenant is None:
             assert objection is not None
             return wipe.give_up(f"{objection.code}: {objection.detail}"[:300])
-        return wipe.run(Subject(self._ground, tenant))
+        return wipe.run(Subject(self._ground, tenant, self._baseline(tenant), frozenset(past.tenants)))
 
-    def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant) -> Document:
+    def _baseline(self, tenant: Tenant) -> Baseline | None:
+        if tenant.baseline is None:
+            return None
         try:
-            return grant.carry_out(order, sha256, tenant, journal, self._ground, self._now())
+            return baseline.load(self._state_dir / BASELINES, tenant.generation, tenant.baseline)
+        except (OSError, ValueError) as error:
+            log.warning("wiper.no_baseline", error=str(error))
+            return None
+
+    def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant, tenants: frozenset[str]) -> Document:
+        folder = self._state_dir / BASELINES
+        try:
+            return grant.carry_out(order, sha256, tenant, journal, self._ground, self._now(), folder, tenants)
         except Trouble as trouble:
             if trouble.code is Code.JOURNAL_UNWRITABLE:
                 raise

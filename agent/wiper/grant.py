@@ -10,11 +10,12 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
 
-from agent.wiper import canaries, sshd
+from agent.wiper import baseline, canaries, sshd
 from agent.wiper.accounts import Account, Tenant, check_name, free_uid, ranges_of
 from agent.wiper.ground import Ground
 from agent.wiper.history import History
@@ -74,7 +75,14 @@ def prepare(order: Order, history: History, policy: Policy, ground: Ground, now:
 
 
 def carry_out(
-    order: Order, sha256: str, tenant: Tenant, journal: Journal, ground: Ground, now: datetime
+    order: Order,
+    sha256: str,
+    tenant: Tenant,
+    journal: Journal,
+    ground: Ground,
+    now: datetime,
+    baselines: Path,
+    tenants: frozenset[str],
 ) -> GrantOutcome:
     """
     Make the account, its home and its keys, or what of them is still missing.
@@ -86,6 +94,8 @@ def carry_out(
         journal: For the record's last state.
         ground: Where.
         now: The clock.
+        baselines: The directory for what only root writes, as it is now.
+        tenants: Names of all accounts ever made for tenants here.
 
     Raises:
         Trouble: `account_failed`: a tool failed or something foreign stands in the way.
@@ -94,6 +104,7 @@ def carry_out(
     assert isinstance(work, GrantWork)
     try:
         account = _ensure_account(tenant, ground)
+        tenant = _with_baseline(tenant, journal, ground, now, baselines, tenants)
         planted = _ensure_home(tenant, account, ground, bodies(work.ssh_keys))
     except OSError as error:
         raise Trouble(Code.ACCOUNT_FAILED, f"{type(error).__name__}: {error.strerror}") from error
@@ -108,6 +119,27 @@ def carry_out(
         target=Target(username=tenant.name, uid=tenant.uid, generation=tenant.generation),
         granted_at=now,
     )
+
+
+def _with_baseline(
+    tenant: Tenant, journal: Journal, ground: Ground, now: datetime, folder: Path, tenants: frozenset[str]
+) -> Tenant:
+    """
+    Write down what only root writes, before anybody can log in as the tenant; once, however often this is cut off.
+
+    A machine that cannot be looked at gets no baseline, and its wipes say so: a tenant is not sent away for that.
+    """
+    if ground.simulated or tenant.baseline is not None:
+        return tenant
+    try:
+        taken = baseline.take(ground, tenants | {tenant.name}, frozenset(tenant.key_blobs))
+        baseline.keep(folder, tenant.generation, taken)
+    except OSError as error:
+        log.warning("wiper.no_baseline", error=str(error))
+        return tenant
+    recorded = replace(tenant, baseline=taken.sha256)
+    journal.append(now, TenantRecorded(tenant=recorded))
+    return recorded
 
 
 def _holding(ground: Ground, accounts: tuple[Account, ...], blobs: frozenset[str]) -> tuple[str, ...]:

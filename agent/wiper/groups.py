@@ -1,8 +1,11 @@
-"""The tenant's own group: whether what bears it is his alone."""
+"""Groups: which make root, and whether what bears the tenant's own is his alone."""
 
 from agent.wiper.accounts import Tenant
 from agent.wiper.ground import Ground
 from agent.wiper.inspection import accounts_of
+
+POWERFUL = frozenset({"root", "sudo", "wheel", "admin", "docker", "lxd", "incus", "disk", "shadow", "kmem", "libvirt"})
+"""Groups whose members can become root. Source: Debian wiki, SystemGroups; each project's own warning."""
 
 
 def own_group(ground: Ground, tenant: Tenant) -> int | None:

@@ -117,7 +117,8 @@ def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for known in commands:
         if known.generation is not None:
-            news = (finding for _, one in known.intended for finding in one.findings)
+            told = [one.findings for _, one in known.intended] + [one.findings for _, one in known.done]
+            news = (finding for findings in told for finding in findings)
             found[known.generation] = tuple(dict.fromkeys((*found.get(known.generation, ()), *news)))
     return found
 

@@ -52,7 +52,7 @@ class StepIntended(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StepDone(Struct, frozen=True, kw_only=True, tag=True):
-    """What a step removed, or why it was left out."""
+    """What a step removed, or why it was left out; `findings` that it came upon only while it worked."""
 
     command_id: str
     step: str
@@ -60,6 +60,7 @@ class StepDone(Struct, frozen=True, kw_only=True, tag=True):
     took_ms: int = 0
     notes: tuple[str, ...] = ()
     skipped: str | None = None
+    findings: tuple[str, ...] = ()
 
 
 class Verified(Struct, frozen=True, kw_only=True, tag=True):

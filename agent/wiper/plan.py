@@ -8,7 +8,7 @@ from shared.records import WipeMethod
 CORE = ("processes", "mounts")
 """Places that must be clean before files are deleted: what runs can put them back, what is mounted may be others'."""
 
-_KEYS = ("keys", "sshd")
+_KEYS = ("baseline", "keys", "sshd")
 _HOME = (
     *("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "held"),
     *("dumps", "containers", "gpus"),
@@ -31,6 +31,8 @@ class Planned(NamedTuple):
 
 
 _PURGE = (
+    # What the steps after it take away is on record before they do.
+    Planned("baseline"),
     Planned("sshd"),
     Planned("login"),
     Planned("keys"),
@@ -45,7 +47,7 @@ _PURGE = (
     Planned("dumps"),
 )
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
-    WipeMethod.SSH_KEY_REMOVAL: (Planned("sshd"), Planned("keys"), Planned("sshd")),
+    WipeMethod.SSH_KEY_REMOVAL: (Planned("baseline"), Planned("sshd"), Planned("keys"), Planned("sshd")),
     WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("processes")),
     WipeMethod.USER_DELETION: (
         *_PURGE,

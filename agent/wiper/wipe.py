@@ -13,6 +13,7 @@ from agent.wiper.plan import Planned, obstacle, plan, promised
 from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
 from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
+from agent.wiper.steps.baseline import Baseline
 from agent.wiper.steps.containers import Containers
 from agent.wiper.steps.dumps import Dumps
 from agent.wiper.steps.elsewhere import Elsewhere
@@ -41,6 +42,7 @@ Clock = Callable[[], datetime]
 def steps_for(subject: Subject) -> dict[str, Step]:
     """Return every step there is, by its place."""
     steps: tuple[Step, ...] = (
+        Baseline(subject),
         Sshd(subject),
         Login(subject),
         Keys(subject),
@@ -162,10 +164,10 @@ class Wipe:
         def tell(done: int, of: int) -> None:
             self._report(step.name, done, max(of, found))
 
-        removed, notes = 0, tuple[str, ...]()
+        removed, notes, findings = 0, tuple[str, ...](), tuple[str, ...]()
         try:
             erased = step.erase(tell)
-            removed, notes = erased.removed, erased.notes
+            removed, notes, findings = erased.removed, erased.notes, erased.findings
         except (OSError, ValueError) as error:
             notes = (f"stopped: {type(error).__name__}",)
             log.warning("wiper.step_stopped", step=step.name, error=str(error))
@@ -175,6 +177,7 @@ class Wipe:
             removed=removed,
             notes=notes[:MAX_NOTES],
             took_ms=_ms_since(started),
+            findings=findings,
         )
 
     def _verify(self, step: Step) -> PlaceReport:

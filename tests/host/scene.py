@@ -15,7 +15,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZG
 ARRANGE = """
 import subprocess, sys
 from pathlib import Path
-from tests.host.tenant import traps
+from tests.host.tenant import sentinels, traps
 policy, uid = sys.argv[1], int(sys.argv[2])
 Path(policy).write_text(f'uid_min = {uid}\\n')
 with Path('/etc/login.defs').open('a') as defaults:
@@ -23,6 +23,7 @@ with Path('/etc/login.defs').open('a') as defaults:
         defaults.write(f'SUB_{kind}_MIN {uid * 65536}\\nSUB_{kind}_MAX {uid * 65536 + 600_000_000}\\n')
 traps.furnish()
 subprocess.run(['useradd', '--create-home', '--uid', '3000', 'bob'], check=True)
+sentinels.settle(f'mallory{uid}', 'bob')
 """
 """Given the policy's path and a uid: the tenant's uid and subordinate ids are about those."""
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
+from agent.wiper.baseline import Baseline
 from agent.wiper.ground import Ground
 from shared.documents import Verification
 
@@ -21,10 +22,17 @@ CLEAN, RESIDUE, NOT_EXAMINED, NOT_APPLICABLE = "clean", "residue", "not_examined
 
 
 class Subject(NamedTuple):
-    """Whose traces, and where: all that a step is told. Nothing of it comes from an order's text."""
+    """
+    Whose traces, and where: all that a step is told. Nothing of it comes from an order's text.
+
+    `baseline`: what only root writes, at the grant; None where that is not on record. `tenants`: the names of all
+    accounts that were ever made for tenants here.
+    """
 
     ground: Ground
     tenant: Tenant
+    baseline: Baseline | None = None
+    tenants: frozenset[str] = frozenset()
 
 
 class Found(Struct, frozen=True):
@@ -39,10 +47,11 @@ class Found(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """What erasing took away, and what stood in its way."""
+    """What erasing took away, what stood in its way, and findings (as in `Found`) that only this work came upon."""
 
     removed: int
     notes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 class Looked(Struct, frozen=True):

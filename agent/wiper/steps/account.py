@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 from agent.wiper import names
+from agent.wiper.groups import POWERFUL
 from agent.wiper.kernel import account_files_locked
 from agent.wiper.lines import Keep, count, rewrite
 from agent.wiper.names import Rule
@@ -28,9 +29,6 @@ FILES: tuple[tuple[str, Rule], ...] = (
 
 COPIES = ("/etc/{}-", "/etc/{}.org", "/var/backups/{}.bak")
 """Where copies of an account file stand. Source: passwd(5), FILES; the daily job of Debian's package passwd."""
-
-POWERFUL = frozenset({"root", "sudo", "wheel", "admin", "docker", "lxd", "incus", "disk", "shadow", "kmem", "libvirt"})
-"""Groups whose members can become root. Source: Debian wiki, SystemGroups; each project's own warning."""
 
 
 class Account:

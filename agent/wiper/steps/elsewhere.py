@@ -16,10 +16,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from agent.wiper import acl, canaries, uncover
+from agent.wiper.baseline import PROGRAMS
 from agent.wiper.containers import STORAGE
 from agent.wiper.groups import own_group
 from agent.wiper.kernel import clone_of_mount, open_beneath
 from agent.wiper.mountinfo import Mount, beneath, current, to_look_at
+from agent.wiper.powers import gives_power
 from agent.wiper.removal import remove
 from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
 from agent.wiper.walk import Walked, walk
@@ -30,6 +32,8 @@ MAX_SKIPPED = 16
 """Kinds of what was left out that are told."""
 CLOCK_GRAIN_S = 2
 """Slack between the wall clock and the kernel's coarse time stamps."""
+
+POWER = "programs that make root, or devices, which only root makes, came since the grant where none belong"
 
 Visit = Callable[[int, str, os.stat_result], None]
 
@@ -54,14 +58,16 @@ class Elsewhere:
         """Take away each file and empty directory of the tenant's, wherever it is."""
         if self._simulated:
             return Erased(0)
-        sweep = _Sweep(self._is_erasable, self._owns, self._marks(), tell)
+        sweep = _Sweep(self._is_erasable, self._owns, self._marks(), tell, self._since_s)
         mounts, _ = to_look_at(_without_engines(current()))
         for mount in mounts:
+            sweep.point = mount.point
             try:
                 _walk(mount, sweep.file, sweep.folder)
             except OSError as error:
                 sweep.notes.append(f"a {mount.kind} file system was not walked to its end: {error.strerror}")
-        return Erased(sweep.removed, tuple(dict.fromkeys(sweep.notes)))
+        findings = (f"{POWER}: {sweep.powers}",) if sweep.powers else ()
+        return Erased(sweep.removed, tuple(dict.fromkeys(sweep.notes)), findings)
 
     def verify(self) -> Looked:
         """Count what is left by the same ids, the old and the odd included; say where it could not look."""
@@ -177,8 +183,12 @@ class _Sweep:
         owns: Callable[[int], bool],
         marks: _Marks,
         tell: Tell,
+        since_s: float,
     ) -> None:
         self._marks = marks
+        self._since_s = since_s
+        self.point = ""
+        self.powers = 0
         self.removed = 0
         self.notes: list[str] = []
         self._erasable = erasable
@@ -197,9 +207,21 @@ class _Sweep:
             self._remove(directory, name, folder=False)
         elif not self._owns(facts.st_uid):
             try:
+                self._notice(directory, name, facts)
                 self.removed += self._marks.clear(directory, name, facts)
             except (OSError, ValueError) as error:
                 self.notes.append(f"a mark on another's file stays: {error}"[:120])
+
+    def _notice(self, directory: int, name: str, facts: os.stat_result) -> None:
+        """Count what makes root and came after the tenant; where such belongs the baseline has it, or the kernel."""
+        if facts.st_ctime < self._since_s or not name:
+            return
+        # Device 0 is the mark of an overlay for what was deleted.
+        device = (stat.S_ISBLK(facts.st_mode) or stat.S_ISCHR(facts.st_mode)) and facts.st_rdev != 0
+        if not device and not gives_power(directory, name, facts):
+            return
+        folder = self.point.rstrip("/") + os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of a descriptor
+        self.powers += not any(beneath(folder, top) for top in ("/dev", *PROGRAMS))
 
     def folder(self, directory: int, name: str, facts: os.stat_result) -> None:
         """Take a directory away if nothing of others is in it."""

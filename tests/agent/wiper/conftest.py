@@ -27,18 +27,19 @@ def wiper(tmp_path: Path, tree: Path, platform: Platform) -> SimulatedWiper:
     return SimulatedWiper(state_for(tmp_path / "state", platform), tree)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine_platform() -> Platform:
     return Platform()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine_state(tmp_path_factory: pytest.TempPathFactory, machine_platform: Platform) -> Path:
     return state_for(tmp_path_factory.mktemp("wiper") / "state", machine_platform)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, machine_state: Path, missing) -> Iterator[Machine]:
+    """A view that the tests of one file share: what one leaves, an account say, is in no other file's way."""
     if os.geteuid() != 0:
         missing("root, to see this machine through a throw-away view")
     trial = ["unshare", "--mount", "--pid", "--ipc", "--fork", "true"]

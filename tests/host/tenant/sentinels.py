@@ -173,7 +173,10 @@ class Maker:
     """Makes them for one neighbour of one tenant."""
 
     def __init__(self, tenant: str, neighbour: str) -> None:
-        self.tenant = pwd.getpwnam(tenant)
+        try:
+            self.tenant = pwd.getpwnam(tenant)
+        except KeyError:  # he comes later
+            self.tenant = pwd.struct_passwd((tenant, "x", -1, -1, "", f"/home/{tenant}", "/bin/sh"))
         self._account(neighbour)
         self._account(f"{tenant}2")
         self.bob = pwd.getpwnam(neighbour)
@@ -206,7 +209,8 @@ class Maker:
             return
         held = Path(path)
         before = held.read_text() if held.exists() else ""
-        held.write_text(before + ("" if before.endswith("\n") or not before else "\n") + text + "\n")
+        if text not in before.splitlines():
+            held.write_text(before + ("" if before.endswith("\n") or not before else "\n") + text + "\n")
         self.add(name, "line", f"{path}\0{text}")
 
     def manifest(self) -> list[Sentinel]:
@@ -217,8 +221,15 @@ class Maker:
         return found
 
 
+def settle(tenant: str, neighbour: str = "bob") -> None:
+    """Make those that only root makes, before the tenant comes: afterwards they would look like his work."""
+    maker = Maker(tenant, neighbour)
+    for work in (_keys, _schedules, _privileges, _system):
+        work(maker)
+
+
 def make(tenant: str, neighbour: str = "bob") -> list[Sentinel]:
-    """Make them all and return what they are."""
+    """Make them all, but for what is settled already, and return what they are."""
     maker = Maker(tenant, neighbour)
     for work in (_files, _near_the_home, _keys, _schedules, _privileges, _accounts, _kernel_objects, _records, _system):
         work(maker)
@@ -445,9 +456,10 @@ def _records(m: Maker) -> None:
 def _system(m: Maker) -> None:
     program = "/usr/local/bin/s-program"
     Path(program).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy("/bin/true", program)
-    Path(program).chmod(0o4755)
-    os.setxattr(program, "security.capability", b"\x01\x00\x00\x02\x00\x20\x00\x00" + b"\x00" * 12)
+    if not Path(program).exists():
+        shutil.copy("/bin/true", program)
+        Path(program).chmod(0o4755)
+        os.setxattr(program, "security.capability", b"\x01\x00\x00\x02\x00\x20\x00\x00" + b"\x00" * 12)
     m.add("root's setuid program with a capability", "inode", program)
     for path in ("/tmp", "/var/tmp", "/home", "/root", "/etc", "/dev/null", "/etc/hosts", "/bin/true", "/etc/ssh"):
         if Path(path).exists():

@@ -1,0 +1,275 @@
+"""
+What only root writes on a machine: written down when access is granted, compared when it has ended.
+
+A tenant without root changes nothing of this. What has changed, and was changed by no package of the distribution, is
+either the provider's doing or proof that the tenant had root; nobody can tell which, so it leaves a doubt for good.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from agent.wiper import sshd
+from agent.wiper.accounts import Account
+from agent.wiper.ground import Ground
+from agent.wiper.groups import POWERFUL
+from agent.wiper.inspection import accounts_of
+from agent.wiper.kernel import open_beneath
+from agent.wiper.lines import changed
+from agent.wiper.powers import capability, gives_power
+from agent.wiper.walk import walk
+
+SETTINGS = (
+    *("/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly", "/etc/crontab"),
+    *("/etc/anacrontab", "/var/spool/cron/crontabs/root", "/var/spool/cron/root"),
+    *("/etc/systemd", "/usr/local/lib/systemd", "/etc/init.d", "/etc/rc.local", "/etc/inittab"),
+    *("/etc/sudoers", "/etc/sudoers.d", "/etc/doas.conf", "/etc/doas.d", "/etc/polkit-1"),
+    *("/etc/ssh", "/etc/pam.d", "/etc/security", "/etc/nsswitch.conf", "/etc/login.defs"),
+    *("/etc/ld.so.preload", "/etc/ld.so.conf", "/etc/ld.so.conf.d"),
+    *("/etc/profile", "/etc/profile.d", "/etc/bash.bashrc", "/etc/environment", "/etc/update-motd.d"),
+    *("/etc/modules", "/etc/modules-load.d", "/etc/modprobe.d", "/etc/udev/rules.d", "/etc/sysctl.conf"),
+    *("/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/sysusers.d", "/etc/binfmt.d", "/etc/fstab", "/etc/crypttab"),
+    *("/etc/apt/apt.conf", "/etc/apt/apt.conf.d", "/etc/NetworkManager/dispatcher.d", "/etc/networkd-dispatcher"),
+    *("/root/.ssh", "/root/.bashrc", "/root/.profile", "/root/.bash_profile", "/root/.config/systemd"),
+)
+"""What decides what runs as root, who becomes root and who may log in: files, and directories with all below them."""
+
+VOLATILE = ("/etc/security/opasswd", "/root/.ssh/known_hosts")
+"""Among them, but changed by ordinary use."""
+
+PROGRAMS = (
+    *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local", "/opt"),
+    *("/bin", "/sbin", "/lib", "/lib64"),
+)
+"""Where programs that make root belong; elsewhere one is noticed by its time (`agent.wiper.steps.elsewhere`)."""
+
+SETTING, PROGRAM, KEYS = "setting", "program", "keys"
+MAX_BYTES = 64 * 2**20
+"""Of one file that is read; of a larger one only the size counts."""
+
+MOST_KEPT = 200
+"""Baselines: about 30 kB each; accounts are wiped long before so many others were granted."""
+
+log = structlog.get_logger()
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """One file: its path, what it is there for, and a digest over owner, mode and content."""
+
+    path: str
+    kind: str
+    digest: str
+
+
+class Baseline(Struct, frozen=True, array_like=True):
+    """Every entry, in the order of paths."""
+
+    entries: tuple[Entry, ...]
+
+    def write(self) -> bytes:
+        """Return it as it is kept."""
+        return zlib.compress(msgspec.json.encode(self))
+
+    @property
+    def sha256(self) -> str:
+        """The digest that the tenant's record holds."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+def read(raw: bytes, sha256: str) -> Baseline:
+    """
+    Read what was kept.
+
+    Raises:
+        ValueError: it is damaged, or not the one of this digest.
+    """
+    try:
+        baseline = msgspec.json.decode(zlib.decompress(raw), type=Baseline)
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise ValueError(f"the baseline cannot be read: {error}") from error
+    if baseline.sha256 != sha256:
+        raise ValueError("the baseline is not the one that was written down with the grant")
+    return baseline
+
+
+class Change(Struct, frozen=True):
+    """One difference: `how` is "new", "changed" or "gone"."""
+
+    path: str
+    kind: str
+    how: str
+
+
+def changes(before: Baseline, now: Baseline) -> tuple[Change, ...]:
+    """Return what came, changed or went. Pure. A program that went harms nobody."""
+    old = {(one.path, one.kind): one.digest for one in before.entries}
+    new = {(one.path, one.kind): one.digest for one in now.entries}
+    found = [Change(path, kind, "new") for path, kind in new.keys() - old.keys()]
+    found += [Change(*key, "changed") for key in new.keys() & old.keys() if new[key] != old[key]]
+    found += [Change(path, kind, "gone") for path, kind in old.keys() - new.keys() if kind != PROGRAM]
+    return tuple(sorted(found, key=lambda one: (one.kind, one.path)))
+
+
+def take(ground: Ground, tenants: Container[str], blobs: frozenset[str]) -> Baseline:
+    """
+    Look at the machine.
+
+    Args:
+        ground: The machine.
+        tenants: Names of tenants' accounts: what they may do and who may be them does not count.
+        blobs: Key bodies that do not count in others' key files: who lets a tenant in there needs no root for it.
+
+    Raises:
+        OSError: a place is there and cannot be looked at.
+        Trouble: `account_mismatch`: the account files cannot be read.
+    """
+    accounts = [one for one in accounts_of(ground) if one.name not in tenants]
+    # A file may be reached twice, as a key file and as a setting, or where /bin leads to /usr/bin: it counts once.
+    found = {one.path: one for one in _rows(ground, accounts, tenants)}
+    for kind, tops in ((PROGRAM, PROGRAMS), (SETTING, SETTINGS)):
+        for top in tops:
+            found.update((one.path, one) for one in _below(ground, top, kind) if one.path not in VOLATILE)
+    for path, entry in _keys(ground, accounts, blobs):
+        found.pop(path, None)
+        found |= {path: entry} if entry is not None else {}
+    return Baseline(tuple(sorted(found.values(), key=lambda one: one.path)))
+
+
+def _rows(ground: Ground, accounts: Iterable[Account], tenants: Container[str]) -> Iterator[Entry]:
+    """Give the accounts that are root by their number, and who is in the groups whose members can become root."""
+    for one in accounts:
+        if one.uid == 0:
+            yield Entry(f"/etc/passwd: {_printable(one.name)}", SETTING, _digest(one.home.encode()))
+    for line in ground.read("/etc/group").splitlines():
+        row = line.split(":")
+        if len(row) == 4 and row[0] in POWERFUL:
+            members = sorted(one for one in row[3].split(",") if one and one not in tenants)
+            yield Entry(f"/etc/group: {row[0]}", SETTING, _digest(",".join(members).encode()))
+
+
+def _keys(ground: Ground, accounts: Iterable[Account], blobs: frozenset[str]) -> Iterator[tuple[str, Entry | None]]:
+    """Give each path where keys are looked for, with what is there; one that holds none is as good as missing."""
+    for file in sshd.survey(ground, accounts).files:
+        try:
+            text, _ = changed(sshd.read(file), sshd.without(blobs))
+        except OSError as error:
+            # A link, say: what it is counts, not what is behind it. The step for keys tells of it.
+            log.info("wiper.key_file_unread", uid=file.uid, error=error.strerror)
+            text = f"unreadable: {error.errno}"
+        raw = text.strip().encode("utf-8", "surrogateescape")
+        yield file.path, Entry(file.path, KEYS, _digest(raw)) if raw else None
+
+
+def _below(ground: Ground, top: str, kind: str) -> Iterator[Entry]:
+    """Give an entry for a file, or for everything in a directory."""
+    folder, _, name = top.rpartition("/")
+    try:
+        parent = ground.open_directory(folder or "/")
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            return
+        raise
+    try:
+        facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISDIR(facts.st_mode):
+            yield from _entry(parent, name, facts, top, kind)
+            return
+        directory = open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY, cross_mounts=True)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(parent)
+    try:
+        yield from _in(directory, top, kind)
+    finally:
+        os.close(directory)
+
+
+def _in(directory: int, top: str, kind: str) -> list[Entry]:
+    found: list[Entry] = []
+    start = len(_path(directory))
+
+    def seen(inside: int, name: str, facts: os.stat_result) -> None:
+        if stat.S_ISDIR(facts.st_mode):
+            return
+        # Most files of a directory of programs are none of ours, so their paths are not asked for.
+        if kind == PROGRAM and not gives_power(inside, name, facts):
+            return
+        found.extend(_entry(inside, name, facts, f"{top}{_path(inside)[start:]}/{name}", kind))
+
+    walk(directory, seen)
+    return found
+
+
+def _path(directory: int) -> str:
+    return os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of a descriptor
+
+
+def _entry(directory: int, name: str, facts: os.stat_result, path: str, kind: str) -> Iterator[Entry]:
+    if kind == PROGRAM and not gives_power(directory, name, facts):
+        return
+    what = f"{facts.st_uid} {facts.st_gid} {stat.S_IMODE(facts.st_mode):o} {stat.S_IFMT(facts.st_mode):o} "
+    try:
+        raw = _content(directory, name, facts) + (capability(directory, name) or b"")
+    except FileNotFoundError:
+        return
+    yield Entry(_printable(path), kind, _digest(what.encode() + raw))
+
+
+def _content(directory: int, name: str, facts: os.stat_result) -> bytes:
+    """Return what is in a file, or where a link leads; of anything else, and of what is too large, no content."""
+    if stat.S_ISLNK(facts.st_mode):
+        return os.fsencode(os.readlink(name, dir_fd=directory))
+    if not stat.S_ISREG(facts.st_mode):
+        return b""
+    if facts.st_size > MAX_BYTES:
+        return b"%d bytes" % facts.st_size
+    fd = open_beneath(directory, name, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        return hashlib.sha256(file.read(MAX_BYTES)).digest()
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:32]
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def keep(folder: Path, generation: str, baseline: Baseline) -> None:
+    """
+    Write a baseline down under the grant's generation; the oldest go when there are many.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    beside = folder / f".{generation}.new"
+    with beside.open("wb") as file:
+        file.write(baseline.write())
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(folder / generation)
+    kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    for old in kept[:-MOST_KEPT]:
+        old.unlink()
+
+
+def load(folder: Path, generation: str, sha256: str) -> Baseline:
+    """
+    Return the baseline of a grant.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is damaged.
+    """
+    return read((folder / generation).read_bytes(), sha256)

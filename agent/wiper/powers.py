@@ -1,0 +1,44 @@
+"""Programs that make root of whoever starts them: setuid programs of root's, and programs with capabilities."""
+
+import errno
+import os
+import stat
+
+CAPABILITY = "security.capability"
+"""Source: capabilities(7), "File capabilities"."""
+NONE_HERE = frozenset({errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.ELOOP})
+
+
+def gives_power(directory: int, name: str, facts: os.stat_result) -> bool:
+    """
+    Return whether a file is such a program.
+
+    Args:
+        directory: A descriptor of the directory it is in.
+        name: Its name there.
+        facts: What it is, looked at without following a link.
+
+    Raises:
+        OSError: its attributes cannot be read.
+    """
+    if not stat.S_ISREG(facts.st_mode):
+        return False
+    if facts.st_uid == 0 and facts.st_mode & stat.S_ISUID:
+        return True
+    # Nobody runs what has no bit for it, and most files have none.
+    return bool(facts.st_mode & 0o111) and capability(directory, name) is not None
+
+
+def capability(directory: int, name: str) -> bytes | None:
+    """
+    Return a file's capabilities as they are stored; None where it has none, or went away.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    try:
+        return os.getxattr(f"/proc/self/fd/{directory}/{name}", CAPABILITY, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in NONE_HERE:
+            return None
+        raise

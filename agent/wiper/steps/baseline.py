@@ -1,0 +1,70 @@
+"""
+What only root writes, against what it was when access was granted.
+
+This step only looks: what changed may be the provider's own work. What the other steps take away afterwards, a rule or
+a schedule about the tenant, was still put there by somebody who was root, so it is on record before they start.
+"""
+
+from collections import Counter
+
+import structlog
+
+from agent.wiper import packages
+from agent.wiper.baseline import KEYS, PROGRAM, SETTING, Change, changes, take
+from agent.wiper.steps import CLEAN, NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
+
+WORDS = {
+    PROGRAM: "programs that make root of whoever starts them",
+    SETTING: "settings of the system",
+    KEYS: "key files of others",
+}
+TOLD = 20
+"""Changes that are named in the log, for the provider; in the evidence they are only counted."""
+
+log = structlog.get_logger()
+
+
+class Baseline:
+    """The system's own settings, programs and keys."""
+
+    name = "baseline"
+
+    def __init__(self, subject: Subject) -> None:
+        self._ground = subject.ground
+        self._tenants = subject.tenants | {subject.tenant.name}
+        self._blobs = frozenset(subject.tenant.key_blobs)
+        self._before = subject.baseline
+
+    def find(self) -> Found:
+        """Count what changed since the grant; that it did is a finding for good."""
+        found = self._changed()
+        for one in found[:TOLD]:
+            log.warning("wiper.changed_since_grant", path=one.path, kind=one.kind, how=one.how)
+        findings = (f"since the grant, by no package: {_counted(found)}",) if found else ()
+        return Found(len(found), findings)
+
+    def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
+        """Leave everything."""
+        return Erased(0)
+
+    def verify(self) -> Looked:
+        """Compare again."""
+        if self._ground.simulated:
+            return Looked(NOT_APPLICABLE, reason="a simulated machine has no system")
+        if self._before is None:
+            return Looked(NOT_EXAMINED, reason="what it was at the grant is not on record")
+        found = self._changed()
+        return Looked(RESIDUE, len(found), f"changed since the grant: {_counted(found)}") if found else Looked(CLEAN)
+
+    def _changed(self) -> list[Change]:
+        if self._ground.simulated or self._before is None:
+            return []
+        now = take(self._ground, self._tenants, self._blobs)
+        return [one for one in changes(self._before, now) if not self._is_explained(one)]
+
+    def _is_explained(self, change: Change) -> bool:
+        return change.how != "gone" and change.kind != KEYS and packages.brought(self._ground, change.path)
+
+
+def _counted(found: list[Change]) -> str:
+    return ", ".join(f"{count} {WORDS[kind]}" for kind, count in Counter(one.kind for one in found).items())
