@@ -59,6 +59,17 @@ _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
 }
 
 
+PATIENCE_S = 120.0
+"""How long a step may go without progress. Longer than any one call that it gives a deadline of its own."""
+PATIENCE_OF_S = {"mounts": 300.0, "processes": 180.0, "sshd": 180.0}
+"""Swapping back in what a swap file holds, killing what comes back, and asking each key of each account take longer."""
+
+
+def patience_s(step: str) -> float:
+    """Return how long a step may go without progress, in seconds."""
+    return PATIENCE_OF_S.get(step, PATIENCE_S)
+
+
 def plan(methods: Iterable[WipeMethod]) -> tuple[Planned, ...]:
     """Return the steps of the widest of these methods, in order: the others are parts of it."""
     ordered = set(methods)

@@ -39,6 +39,7 @@ def walk(
     *,
     left: Seen | None = None,
     skip: Container[tuple[int, int]] = (),
+    alive: Callable[[], None] = lambda: None,
 ) -> Walked:
     """
     Show every entry below a directory; directories are shown before, and to `left` again after, what is in them.
@@ -48,6 +49,7 @@ def walk(
         seen: Called once for each entry; it may remove what is not a directory.
         left: Called for each directory that was walked, with its parent; it may remove it.
         skip: Device and inode of directories that are shown but not entered.
+        alive: Called before each directory.
 
     Raises:
         OSError: the tree was moved while it was walked, so that nobody can say what was seen.
@@ -57,6 +59,7 @@ def walk(
     try:
         _list(stack[0], seen, skip, walked)
         while stack:
+            alive()
             frame = stack[-1]
             if frame.pending:
                 _enter(stack, seen, skip, walked)

@@ -9,7 +9,7 @@ import structlog
 from agent.wiper import history, media
 from agent.wiper.evidence import MAX_NOTES, Machine, evidence, unexamined
 from agent.wiper.journal import AttemptEnded, AttemptStarted, Journal, StepDone, StepIntended, Verified
-from agent.wiper.plan import Planned, obstacle, plan, promised
+from agent.wiper.plan import Planned, obstacle, patience_s, plan, promised
 from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
 from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
@@ -29,6 +29,7 @@ from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
 from agent.wiper.steps.sshd import Sshd
+from agent.wiper.watchdog import Stalled, Watchdog
 from shared.documents import Medium, Order, PlaceReport, Verification, WipeEvidence, WipeWork
 
 log = structlog.get_logger()
@@ -90,8 +91,9 @@ class Wipe:
         self._policy_sha256 = policy_sha256
         self._now = now
         self._report = report
+        self._watchdog = Watchdog()
 
-    def run(self, subject: Subject) -> WipeEvidence:
+    def run(self, subject: Subject, steps_of: Callable[[Subject], dict[str, Step]] = steps_for) -> WipeEvidence:
         """
         Take every step and return what it came to; may be run again after any interruption.
 
@@ -99,7 +101,7 @@ class Wipe:
             Trouble: `journal_unwritable`: it stopped where it was, and goes on when asked again.
         """
         self._begin()
-        steps = steps_for(subject)
+        steps = steps_of(subject._replace(alive=self._watchdog.feed))
         for planned in plan(self._methods):
             self._take(planned, steps)
         places = tuple(self._verify(steps[name]) for name in promised(self._methods))
@@ -141,16 +143,17 @@ class Wipe:
     def _take(self, planned: Planned, steps: dict[str, Step]) -> None:
         step, command_id = steps[planned.step], self._order.command_id
         started = time.monotonic()
-        skipped = obstacle(planned, {place: _looked(steps[place]).state for place in planned.after})
+        skipped = obstacle(planned, {place: self._looked(steps[place]).state for place in planned.after})
         if skipped:
             self._journal.append(self._now(), StepDone(command_id=command_id, step=step.name, skipped=skipped))
             return
         self._report(step.name, 0, 0)
         try:
-            found = step.find()
-        except (OSError, ValueError) as error:
+            with self._watchdog.watching(patience_s(step.name)):
+                found = step.find()
+        except (OSError, ValueError, Stalled) as error:
             # What cannot be looked at is not erased either: its findings would be lost.
-            note = f"left out: it could not be looked at: {type(error).__name__}"
+            note = f"left out: it could not be looked at: {_named(error, step)}"
             log.warning("wiper.step_blind", step=step.name, error=str(error))
             self._journal.append(self._now(), StepDone(command_id=command_id, step=step.name, skipped=note))
             return
@@ -162,14 +165,16 @@ class Wipe:
 
     def _erase(self, step: Step, found: int, started: float) -> StepDone:
         def tell(done: int, of: int) -> None:
+            self._watchdog.feed()
             self._report(step.name, done, max(of, found))
 
         removed, notes, findings = 0, tuple[str, ...](), tuple[str, ...]()
         try:
-            erased = step.erase(tell)
+            with self._watchdog.watching(patience_s(step.name)):
+                erased = step.erase(tell)
             removed, notes, findings = erased.removed, erased.notes, erased.findings
-        except (OSError, ValueError) as error:
-            notes = (f"stopped: {type(error).__name__}",)
+        except (OSError, ValueError, Stalled) as error:
+            notes = (f"stopped: {_named(error, step)}",)
             log.warning("wiper.step_stopped", step=step.name, error=str(error))
         return StepDone(
             command_id=self._order.command_id,
@@ -183,19 +188,23 @@ class Wipe:
     def _verify(self, step: Step) -> PlaceReport:
         started = time.monotonic()
         self._report(f"verify {step.name}", 0, 0)
-        looked = _looked(step)
+        looked = self._looked(step)
         self._scope = looked.scope or self._scope
         return PlaceReport(
             name=step.name, state=looked.state, reason=looked.reason, left=looked.left, took_ms=_ms_since(started)
         )
 
+    def _looked(self, step: Step) -> Looked:
+        try:
+            with self._watchdog.watching(patience_s(step.name)):
+                return step.verify()
+        except (OSError, ValueError, Stalled) as error:
+            log.warning("wiper.not_examined", step=step.name, error=str(error) or _named(error, step))
+            return Looked(NOT_EXAMINED, reason=f"the look could not run: {_named(error, step)}")
 
-def _looked(step: Step) -> Looked:
-    try:
-        return step.verify()
-    except (OSError, ValueError) as error:
-        log.warning("wiper.not_examined", step=step.name, error=str(error))
-        return Looked(NOT_EXAMINED, reason=f"the look could not run: {type(error).__name__}")
+
+def _named(error: BaseException, step: Step) -> str:
+    return f"no progress for {patience_s(step.name):.0f} s" if isinstance(error, Stalled) else type(error).__name__
 
 
 def _ms_since(started: float) -> int:

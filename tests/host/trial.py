@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.codec import decode, encode
 from shared.documents import GrantOutcome, Target, WipeEvidence, WipeWork, open_signed
-from shared.messages import Command, Result
+from shared.messages import Command, Progress, Result
 from shared.records import WipeMethod
 from tests.host.machines import Machine
 from tests.host.scene import ARRANGE, KEY, LOOK, PLANT
@@ -53,6 +53,18 @@ class Trial:
         self.machine.cut_power()
         asking.wait(60)
         self.machine.boot(whole=False)  # a unit of the tenant's may fail
+
+    def cut_in(self, step: str) -> bool:
+        """Give the order and cut the power when it comes to a step; boot. Return whether it came there."""
+        argv = [*self.machine.prefix, *self.machine.python_argv(ASK, encode(self.order).decode())]
+        asking = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert asking.stdout is not None
+        messages = (decode(line) for line in asking.stdout)
+        reached = any(isinstance(one, Progress) and one.step == step for one in messages)
+        self.machine.cut_power()
+        asking.communicate(timeout=60)
+        self.machine.boot(whole=False)
+        return reached
 
     def ask(self) -> bytes:
         """Give the order and return the answer's bytes."""

@@ -93,6 +93,7 @@ with socket.socket(socket.AF_UNIX) as line:
     line.shutdown(socket.SHUT_WR)
     while 'hang up' not in sys.argv and (part := line.recv(65536)):
         sys.stdout.buffer.write(part)
+        sys.stdout.flush()
 """
 
 

@@ -26,13 +26,14 @@ class Subject(NamedTuple):
     Whose traces, and where: all that a step is told. Nothing of it comes from an order's text.
 
     `baseline`: what only root writes, at the grant; None where that is not on record. `tenants`: the names of all
-    accounts that were ever made for tenants here.
+    accounts that were ever made for tenants here. `alive`: called by a step that takes long, whenever it gets on.
     """
 
     ground: Ground
     tenant: Tenant
     baseline: Baseline | None = None
     tenants: frozenset[str] = frozenset()
+    alive: Callable[[], None] = lambda: None
 
 
 class Found(Struct, frozen=True):

@@ -47,6 +47,7 @@ class Elsewhere:
         self._ground = subject.ground
         self._tenant = subject.tenant
         self._simulated = subject.ground.simulated
+        self._alive = subject.alive
         self._owns = subject.tenant.owns
         self._since_s = subject.tenant.granted_at.timestamp() - CLOCK_GRAIN_S
 
@@ -63,7 +64,7 @@ class Elsewhere:
         for mount in mounts:
             sweep.point = mount.point
             try:
-                _walk(mount, sweep.file, sweep.folder)
+                _walk(mount, self._alive, sweep.file, sweep.folder)
             except OSError as error:
                 sweep.notes.append(f"a {mount.kind} file system was not walked to its end: {error.strerror}")
         findings = (f"{POWER}: {sweep.powers}",) if sweep.powers else ()
@@ -78,7 +79,7 @@ class Elsewhere:
         unread, unwalked, inodes = 0, 0, 0
         for mount in mounts:
             try:
-                walked = _walk(mount, count.see)
+                walked = _walk(mount, self._alive, count.see)
             except OSError:
                 unwalked += 1
                 continue
@@ -290,7 +291,7 @@ def _scope(file_systems: int, inodes: int, unread: int, unwalked: int, unknown: 
     return Verification(file_systems=file_systems, inodes=inodes, skipped=tuple(skipped[:MAX_SKIPPED]))
 
 
-def _walk(mount: Mount, seen: Visit, left: Visit | None = None) -> Walked:
+def _walk(mount: Mount, alive: Callable[[], None], seen: Visit, left: Visit | None = None) -> Walked:
     """
     Walk one file system as far as it is mounted, hidden files included.
 
@@ -313,7 +314,7 @@ def _walk(mount: Mount, seen: Visit, left: Visit | None = None) -> Walked:
     finally:
         os.close(root)
     try:
-        return walk(fd, seen, left=left, skip=_engine_directories())
+        return walk(fd, seen, left=left, skip=_engine_directories(), alive=alive)
     finally:
         os.close(fd)
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Callable
 from itertools import islice
 
 from agent.wiper.kernel import open_beneath
@@ -33,6 +34,7 @@ class Home:
         self._ground = subject.ground
         self._parent, _, self._name = subject.tenant.home.rpartition("/")
         self._quarantine = subject.tenant.quarantine
+        self._alive = subject.alive
         self._owners = {subject.ground.owner(subject.tenant.uid), os.geteuid()}
         self._removed = 0
         self._expected = 0
@@ -70,7 +72,7 @@ class Home:
         parent = self._ground.open_directory(self._parent)
         try:
             for name in (self._name, self._quarantine):
-                items += _count_tree(parent, name, seen)
+                items += _count_tree(parent, name, seen, self._alive)
         finally:
             os.close(parent)
         return items
@@ -188,7 +190,7 @@ def _batch(directory: int, stuck: set[str]) -> list[tuple[str, bool]]:
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(fresh, BATCH)]
 
 
-def _count_tree(parent: int, name: str, seen: Seen) -> int:
+def _count_tree(parent: int, name: str, seen: Seen, alive: Callable[[], None]) -> int:
     try:
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -200,7 +202,7 @@ def _count_tree(parent: int, name: str, seen: Seen) -> int:
     except PermissionError:
         return 1
     try:
-        walked = walk(fd, seen)
+        walked = walk(fd, seen, alive=alive)
     finally:
         os.close(fd)
     return walked.inodes + 1
