@@ -12,6 +12,7 @@ from shared.documents import (
     Order,
     Trust,
     WipeWork,
+    Work,
     in_force,
     kind_of,
     open_signed,
@@ -100,6 +101,12 @@ def _objection(order: Order, history: History, policy: Policy, now: datetime) ->
         return Refuse(Code.EXPIRED, f"expired at {order.expires_at.isoformat()}")
     if order.seq <= history.highest_seq:
         return Refuse(Code.REPLAYED, f"order {order.seq} comes after {history.highest_seq} was taken")
+    return policy_objection(work, history, policy, now)
+
+
+def policy_objection(work: Work, history: History, policy: Policy, now: datetime) -> Refuse | None:
+    """Return why the provider's policy, or this version, does not do a piece of work now; None if it does."""
+    kind = kind_of(work)
     if kind not in policy.kinds:
         return Refuse(Code.NOT_ALLOWED, f"the policy does not allow {kind}")
     if isinstance(work, WipeWork):
@@ -107,12 +114,17 @@ def _objection(order: Order, history: History, policy: Policy, now: datetime) ->
     return None
 
 
-def _clock_objection(order: Order, history: History, now: datetime) -> Refuse | None:
-    if order.issued_at - now > CLOCK_TOLERANCE:
-        return Refuse(Code.CLOCK_UNTRUSTED, f"the order was issued at {order.issued_at.isoformat()}, here it is before")
+def backwards(history: History, now: datetime) -> Refuse | None:
+    """Return why this machine's clock cannot be trusted: it stood later before; None if it did not."""
     if history.time_floor is not None and history.time_floor - now > CLOCK_TOLERANCE:
         return Refuse(Code.CLOCK_UNTRUSTED, f"the clock stood at {history.time_floor.isoformat()} before")
     return None
+
+
+def _clock_objection(order: Order, history: History, now: datetime) -> Refuse | None:
+    if order.issued_at - now > CLOCK_TOLERANCE:
+        return Refuse(Code.CLOCK_UNTRUSTED, f"the order was issued at {order.issued_at.isoformat()}, here it is before")
+    return backwards(history, now)
 
 
 def _wipe_objection(work: WipeWork, history: History, policy: Policy, now: datetime) -> Refuse | None:

@@ -14,8 +14,8 @@ from contextlib import suppress
 from agent.wiper import names
 from agent.wiper.folders import entries, take
 from agent.wiper.inspection import accounts_of
-from agent.wiper.lines import count, rewrite
-from agent.wiper.steps import NOT_EXAMINED, Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.lines import numbers, rewrite
+from agent.wiper.steps import NOT_EXAMINED, Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
 from agent.wiper.tools import run, systemd_runs
 
 DEADLINE_S = 20.0
@@ -91,10 +91,7 @@ class Schedules:
         return clean_or(left, "schedules")
 
     def _count(self) -> int:
-        if self._ground.simulated:
-            return 0
-        tables = sum(count(self._ground, path, self._keep) for path in self._tables())
-        return sum(1 for _ in self._files()) + sum(1 for _ in self._units()) + tables
+        return sum(1 for _ in self.list())
 
     def _stop(self, units: tuple[str, ...], notes: list[str]) -> None:
         """
@@ -182,3 +179,13 @@ class Schedules:
         if self._runs_as.search(text):
             return True
         return any(map(self._runs_from_home, text.splitlines()))
+
+    def list(self) -> Iterator[Item]:
+        """Give them."""
+        if self._ground.simulated:
+            return
+        yield from (Item("schedule of his", printable(f"{folder}/{name}")) for folder, name in self._files())
+        yield from (Item("unit or drop-in about him", printable(f"{folder}/{name}")) for folder, name in self._units())
+        for path in self._tables():
+            found = numbers(self._ground.read(path), self._keep)
+            yield from in_lines("line that runs something of his", path, found)
