@@ -36,7 +36,14 @@ STANDING = """
 import json, os, sys
 print(json.dumps([one for one in json.load(sys.stdin) if os.path.lexists(os.fsencode(one.encode('utf-8', 'surrogateescape')))]))
 """
-FILES = {"file", "directory", "his key file", "unit or drop-in about him", "schedule of his", "core dump or crash report"}
+FILES = {
+    "file",
+    "directory",
+    "his key file",
+    "unit or drop-in about him",
+    "schedule of his",
+    "core dump or crash report",
+}
 FILES |= {"path of the home", "namespace"}
 
 
@@ -55,8 +62,7 @@ def path_of(shown: str) -> str:
     def plain(found: re.Match[str]) -> str:
         escape = found[0]
         if escape.startswith("\\x"):
-            byte = int(escape[2:], 16)
-            return os.fsdecode(bytes((byte,))) if byte > 127 else chr(byte)
+            return os.fsdecode(bytes.fromhex(escape[2:]))
         return escape.encode().decode("unicode_escape")
 
     return re.sub(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[nrt\\])", plain, shown)
@@ -89,4 +95,31 @@ def test_what_the_plan_says_is_what_the_wipe_does(scene: Scene, method: WipeMeth
     assert len(before & paths) > (5000 if method is not WipeMethod.SSH_KEY_REMOVAL else 0), len(before)
     assert {path_of(one["where"]) for one in staying if one["what"] in FILES} <= after
     assert summary["would_be"] == "carried_out"
+    assert summary["code"] is None
     assert set(summary["places"]) == {one.name for one in evidence.places}
+
+
+def test_the_plan_changes_nothing(scene: Scene) -> None:
+    """No file of the machine has another time or owner than before, no neighbour is harmed, no byte of the state moved."""
+    scene.plant()
+    times, state = scene.machine.python(TIMES), state_of(scene)
+    items, _ = scene.plan(WipeMethod.USER_DELETION)
+    assert scene.machine.python(TIMES) == times
+    assert state_of(scene) == state
+    assert scene.look(WipeMethod.USER_DELETION)["damages"] == []
+    assert len(items) > 5000
+
+
+def test_of_a_tenant_with_root_the_plan_tells_what_others_hold(scene: Scene) -> None:
+    """That stays; of the rest the wipe leaves nothing of what the plan said would go."""
+    scene.plant()
+    items, summary = scene.plan(WipeMethod.USER_DELETION)
+    staying = {one["place"] for one in items if not one["goes"]}
+    paths = {path_of(one["where"]) for one in items if one["what"] in FILES and one["goes"]}
+    evidence = scene.wipe(WipeMethod.USER_DELETION)
+    assert standing(scene, items) & paths == set()
+    left = {one.name for one in evidence.places if one.state not in {"clean", "not_applicable"}}
+    assert staying == left == {"held"}, (staying, left)
+    found = {one.name: one.found for one in evidence.places}
+    for place in ("login", "keys", "schedules", "processes", "ipc", "namespaces", "dumps", "account"):
+        assert summary["places"][place]["goes"] == found[place], place
