@@ -20,11 +20,23 @@ from agent.wiper.journal import Answered, Fact, Journal, OrderTaken, TenantRecor
 from agent.wiper.lock import held
 from agent.wiper.orders import Answer, Proceed, Refuse, Resume, judge, verified
 from agent.wiper.policy import Policy
+from agent.wiper.revoke import Revoke
 from agent.wiper.steps import Subject
 from agent.wiper.wipe import Wipe
 from shared.codec import encode
 from shared.codes import Code, Trouble
-from shared.documents import Document, GrantWork, Order, WipeEvidence, WipeWork, WorkFailure, kind_of, sha256_of, sign
+from shared.documents import (
+    Document,
+    GrantWork,
+    Order,
+    RevokeWork,
+    WipeEvidence,
+    WipeWork,
+    WorkFailure,
+    kind_of,
+    sha256_of,
+    sign,
+)
 from shared.messages import RESUME, Accepted, Command, Progress, Refused, Result
 
 log = structlog.get_logger()
@@ -157,7 +169,7 @@ class Desk:
             if touched:
                 return past.tenants[work.username]
             return grant.prepare(order, past, self._policy, self._ground, self._now())
-        assert isinstance(work, WipeWork)
+        assert isinstance(work, WipeWork | RevokeWork)
         target = work.target
         return check_target(
             target,
@@ -178,7 +190,7 @@ class Desk:
                 envelope=command.envelope,
                 seq=order.seq,
                 kind=kind_of(work),
-                generation=work.target.generation if isinstance(work, WipeWork) else None,
+                generation=work.target.generation if isinstance(work, WipeWork | RevokeWork) else None,
             )
         ]
         if isinstance(work, GrantWork):
@@ -220,11 +232,12 @@ class Desk:
         if isinstance(order.work, GrantWork):
             assert tenant is not None
             return self._grant(order, sha256, journal, tenant)
-        wipe = Wipe(order, journal, self._machine, self._policy.sha256, self._now, self._reporter(order))
+        kind = Revoke if isinstance(order.work, RevokeWork) else Wipe
+        work = kind(order, journal, self._machine, self._policy.sha256, self._now, self._reporter(order))
         if tenant is None:
             assert objection is not None
-            return wipe.give_up(f"{objection.code}: {objection.detail}"[:300])
-        return wipe.run(Subject(self._ground, tenant))
+            return work.give_up(f"{objection.code}: {objection.detail}"[:300])
+        return work.run(Subject(self._ground, tenant))
 
     def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant) -> Document:
         try:

@@ -10,6 +10,7 @@ from shared.codes import Code, Trouble
 from shared.documents import (
     PRIVILEGED_KINDS,
     Order,
+    RevokeWork,
     Trust,
     WipeWork,
     Work,
@@ -95,7 +96,7 @@ def _objection(order: Order, history: History, policy: Policy, now: datetime) ->
     kind, work = kind_of(order.work), order.work
     if kind not in PRIVILEGED_KINDS:
         return Refuse(Code.UNSUPPORTED, f"the wiper does not do {kind}")
-    if isinstance(work, WipeWork) and (clock := _clock_objection(order, history, now)):
+    if isinstance(work, WipeWork | RevokeWork) and (clock := _clock_objection(order, history, now)):
         return clock
     if not in_force(order, now):
         return Refuse(Code.EXPIRED, f"expired at {order.expires_at.isoformat()}")
@@ -109,6 +110,8 @@ def policy_objection(work: Work, history: History, policy: Policy, now: datetime
     kind = kind_of(work)
     if kind not in policy.kinds:
         return Refuse(Code.NOT_ALLOWED, f"the policy does not allow {kind}")
+    if isinstance(work, RevokeWork) and policy.dry_run:
+        return Refuse(Code.NOT_ALLOWED, "the policy says dry run: nobody's access is cut")
     if isinstance(work, WipeWork):
         return _wipe_objection(work, history, policy, now)
     return None

@@ -57,6 +57,20 @@ _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
 }
 
 
+REVOKE = (
+    Planned("sshd"),
+    Planned("login"),
+    Planned("keys"),
+    Planned("sessions"),
+    Planned("processes"),
+    Planned("sshd"),
+)
+"""The steps that cut access and keep data: nothing new gets in before what is in is ended."""
+
+REVOKED = ("login", "keys", "sessions", "processes", "sshd")
+"""The places that are looked at after access was cut."""
+
+
 def plan(methods: Iterable[WipeMethod]) -> tuple[Planned, ...]:
     """Return the steps of the widest of these methods, in order: the others are parts of it."""
     ordered = set(methods)
