@@ -1,5 +1,6 @@
 """Access that is cut on a booted machine: sshd, cron and the tenant's own service manager, each asked by itself."""
 
+import json
 import shlex
 import time
 
@@ -13,6 +14,12 @@ from tests.host.units import Unit
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f tenant"
+PLAN = """
+import sys
+from agent.cli import commands
+sys.argv = ['rackproof-agent', 'wipe', 'plan', 'dora', '--json']
+commands()
+"""
 MINUTE_S = 75.0
 
 LEAVE = """
@@ -95,6 +102,15 @@ def test_cron_does_not_run_his_table_any_more(cut):
     before = cut.ticks()
     time.sleep(MINUTE_S)
     assert cut.ticks() == before
+
+
+def test_the_plan_lists_what_was_kept(cut):
+    """By the installed program's own settings, as root types it; a wipe would leave nothing of it."""
+    *items, summary = map(json.loads, cut.machine.python(PLAN).splitlines())
+    goes = {one["where"] for one in items if one["goes"]}
+    assert {"/home/dora/data", "/home/dora/ticks", "/var/spool/cron/crontabs/dora"} <= goes
+    assert [one for one in items if not one["goes"]] == []
+    assert (summary["would_be"], [one for one in summary["places"].values() if one["blind"]]) == ("carried_out", [])
 
 
 def test_a_wipe_afterwards_is_as_any_other(unit, cut):

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.wiper import history
 from agent.wiper.ground import simulated_machine
+from agent.wiper.journal import entries_of
 from agent.wiper.policy import Policy
 from agent.wiper.preview import Preview, Shown, Summary
 from agent.wiper.steps import printable
 from shared.codes import Code
+from shared.documents import Target, WipeWork
 from shared.records import WipeMethod
 from tests.agent.wiper.harness import SOURCE, Platform, SimulatedWiper
 
@@ -80,13 +83,29 @@ def test_every_name_in_the_home_is_listed_and_goes(lines: Lines, granted: Simula
     (home / "deep").mkdir()
     (home / "deep/plain").touch()
     Path(os.fsdecode(os.fsencode(home) + b"/odd\xff\n\\")).touch()
-    items, summary = lines()
+    items, summary = lines(method=WipeMethod.HOME_DIRECTORY_PURGE)
     shown = [one.where for one in items if one.place == "home"]
     assert {"/home/alice", "/home/alice/deep", "/home/alice/deep/plain"} <= set(shown)
     assert "/home/alice/odd\\xff\\n\\\\" in shown
     assert all(one.goes for one in items)
     assert summary.places["home"].goes == len(shown)
-    assert (summary.would_be, summary.uid, summary.left_alone) == ("carried_out", 1000, ())
+    assert (summary.would_be, summary.uid, summary.left_alone) == ("carried_out", 1000, ("privileges", "account"))
+
+
+def test_what_would_stay_is_told_with_its_reason(lines: Lines, granted: SimulatedWiper, platform: Platform) -> None:
+    """A simulated machine has no tool that deletes accounts: the plan says so, and so does the wipe."""
+    items, summary = lines()
+    assert [(one.place, one.where, one.why) for one in items if not one.goes] == [
+        ("account", "/etc/passwd, line 1", "a simulated machine has no userdel")
+    ]
+    assert (summary.places["account"].goes, summary.places["account"].stays) == (0, 1)
+    target = Target(username="alice", uid=1000, generation=generation_of(granted))
+    evidence = granted.wipe(platform.command(platform.order(WipeWork(target=target, methods=(USER,)))))
+    assert [one.name for one in evidence.places if one.left] == ["account"]
+
+
+def generation_of(wiper: SimulatedWiper) -> str:
+    return history.read(entries_of(wiper.state / "journal.db")).tenants["alice"].generation
 
 
 def test_a_method_lists_only_the_places_that_it_promises(lines: Lines) -> None:
@@ -153,7 +172,7 @@ def test_nothing_is_changed_by_listing(lines: Lines, granted: SimulatedWiper) ->
 
 def test_the_command_prints_a_line_an_item_and_a_summary(granted: SimulatedWiper) -> None:
     """Exit code 0: it would be carried out, and nothing would stay."""
-    done = plan(granted, "alice", "--json", *sandbox(granted))
+    done = plan(granted, "alice", "--json", "--method=home_directory_purge", *sandbox(granted))
     assert done.returncode == 0, done.stderr
     *items, summary = map(json.loads, done.stdout.splitlines())
     assert {one["type"] for one in items} == {"item"}
@@ -170,6 +189,14 @@ def test_people_see_the_first_items_of_each_place_and_how_many_more(granted: Sim
     assert few.count("/home/alice/file") <= 5
     assert every.count("/home/alice/file") == 40
     assert "would be carried out; nothing was changed" in few
+
+
+def test_what_would_stay_ends_with_exit_code_1(granted: SimulatedWiper) -> None:
+    """Though the order would be carried out."""
+    done = plan(granted, "alice", *sandbox(granted))
+    assert done.returncode == 1, done.stderr
+    assert "STAYS" in done.stdout
+    assert "would be carried out" in done.stdout
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
