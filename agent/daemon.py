@@ -113,7 +113,7 @@ class Daemon:
 
     def _doers(self) -> dict[str, Doer]:
         wiper = Wiper(wiper_argv(self._settings), self._settings.wiper_socket)
-        return {"benchmark": self._benchmark, "wipe": wiper.do, "access_grant": wiper.do}
+        return {"benchmark": self._benchmark, "wipe": wiper.do, "access_grant": wiper.do, "access_revoke": wiper.do}
 
     async def _benchmark(self, order: Order, envelope: Envelope, report: Report) -> Answer:
         assert isinstance(order.work, BenchmarkWork)

@@ -28,8 +28,13 @@ def wiper_argv(settings: Settings) -> tuple[str, ...]:
         return settings.wiper_command
     own = (sys.executable, "-m", "agent.wiper", "--state", str(Path(settings.wiper_dir).absolute()))
     if settings.sandbox_dir:
-        return (*own, "--sandbox", settings.sandbox_dir)
-    return (*own, "--policy", settings.policy_file)
+        return (*own, "--sandbox", str(Path(settings.sandbox_dir).absolute()))
+    return (*own, "--policy", str(Path(settings.policy_file).absolute()))
+
+
+def plan_argv(settings: Settings, username: str, method: str) -> tuple[str, ...]:
+    """Return the command that has the wiper say what it would do, and do nothing."""
+    return (*wiper_argv(settings), f"--plan={username}", f"--method={method}")
 
 
 TRIES = 3
@@ -158,7 +163,7 @@ async def _started(argv: tuple[str, ...]) -> Line:
                 stdout=theirs.fileno(),
                 start_new_session=True,
                 cwd="/",
-                env=_environment(),
+                env=environment(),
             )
     except BaseException:
         ours.close()
@@ -181,7 +186,7 @@ async def _connected(path: str) -> Line:
     return Line(heard, told, ended)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Only what a program needs to start; nothing of ours reaches the privileged side."""
     kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -79,9 +79,9 @@ class Orders:
         return row
 
 
-async def wipe_target(conn: Connection, hardware_id: str, username: str) -> Target:
+async def account_target(conn: Connection, hardware_id: str, username: str) -> Target:
     """
-    Return the account that a wipe order means: the one granted last under this name and not wiped since.
+    Return the account that an order under a name means: the one granted last under it and not wiped since.
 
     Raises:
         Trouble: `unknown_account`: no tenant of this machine has that name; "root" and paths end here too.

@@ -22,6 +22,7 @@ from shared.documents import (
     GrantOutcome,
     MethodResult,
     Order,
+    RevokeOutcome,
     WipeEvidence,
     WipeWork,
     WorkFailure,
@@ -36,10 +37,19 @@ from shared.records import Benchmark, DataWipe, WipeMethod, WipeStatus
 SIGNERS: tuple[tuple[type[Outcome], tuple[str, ...]], ...] = (
     (BenchmarkOutcome, ("agent",)),
     (GrantOutcome, ("wiper",)),
+    (RevokeOutcome, ("wiper",)),
     (WipeEvidence, ("wiper",)),
     (WorkFailure, ("agent", "wiper")),
 )
 """By kind of outcome: whose signature makes it one."""
+
+FITTING: dict[str, type[Outcome]] = {
+    "benchmark": BenchmarkOutcome,
+    "wipe": WipeEvidence,
+    "access_grant": GrantOutcome,
+    "access_revoke": RevokeOutcome,
+}
+"""By kind of command: what ends it, besides a failure."""
 
 log = structlog.get_logger()
 
@@ -244,7 +254,7 @@ def check(outcome: Outcome, row: CommandRow) -> None:
         row.order_sha256,
     ):
         raise Trouble(Code.WRONG_DOCUMENT, f"the outcome does not answer {row.command_id}")
-    fitting = {"benchmark": BenchmarkOutcome, "wipe": WipeEvidence, "access_grant": GrantOutcome}[row.kind]
+    fitting = FITTING[row.kind]
     if not isinstance(outcome, fitting | WorkFailure):
         raise Trouble(Code.WRONG_DOCUMENT, f"{type(outcome).__name__} does not end a {row.kind}")
 

@@ -71,6 +71,12 @@ class WipeWork(Document, frozen=True, kw_only=True, tag_field="kind", tag="wipe"
     methods: Annotated[tuple[WipeMethod, ...], Meta(min_length=1, max_length=3)]
 
 
+class RevokeWork(Document, frozen=True, kw_only=True, tag_field="kind", tag="access_revoke"):
+    """Cut this account's access at once and keep its data, as while a dispute is not decided."""
+
+    target: Target
+
+
 class GrantWork(Document, frozen=True, kw_only=True, tag_field="kind", tag="access_grant"):
     """Make this account with these public SSH keys for a tenant."""
 
@@ -78,15 +84,16 @@ class GrantWork(Document, frozen=True, kw_only=True, tag_field="kind", tag="acce
     ssh_keys: Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=16)] = ()
 
 
-Work = BenchmarkWork | WipeWork | GrantWork
+Work = BenchmarkWork | WipeWork | GrantWork | RevokeWork
 WORK_KINDS: dict[str, type[Struct]] = {
     "benchmark": BenchmarkWork,
     "wipe": WipeWork,
     "access_grant": GrantWork,
+    "access_revoke": RevokeWork,
 }
 """Command kinds and what they carry; a kind on the wire is the tag of its work."""
 
-PRIVILEGED_KINDS = frozenset({"wipe", "access_grant"})
+PRIVILEGED_KINDS = frozenset({"wipe", "access_grant", "access_revoke"})
 """Kinds that only the wiper, the privileged process, can do."""
 
 
@@ -316,6 +323,37 @@ class WipeEvidence(Document, frozen=True, kw_only=True):
     started_at: Moment
     ended_at: Moment
     limits: tuple[Words, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse times that cannot be stored."""
+        storable(self.started_at)
+        storable(self.ended_at)
+
+
+class RevokeOutcome(Document, frozen=True, kw_only=True):
+    """
+    Whether an account's access was cut, by a separate look afterwards, signed by the wiper's key; its data was kept.
+
+    `status`: "success" only where every place was looked at and admits nobody; `reasons` says what was not so.
+    """
+
+    PAYLOAD_TYPE: ClassVar[str] = "application/vnd.rackproof.revoke+json"
+
+    hardware_id: RecordId
+    command_id: RecordId
+    order_sha256: Sha256
+    booking_id: RecordId | None
+    requested_by: Words
+    target: Target
+    simulated: bool
+    policy_sha256: Annotated[str, Meta(max_length=64)]
+    status: Annotated[str, Meta(pattern=r"^(success|failed)\Z")]
+    reasons: Annotated[tuple[Words, ...], Meta(max_length=16)] = ()
+    places: tuple[PlaceReport, ...]
+    attempts: tuple[Attempt, ...]
+    journal_sha256: Sha256
+    started_at: Moment
+    ended_at: Moment
 
     def __post_init__(self) -> None:
         """Refuse times that cannot be stored."""

@@ -134,6 +134,37 @@ def resume(file: Path | None, **flags: Any) -> None:
     sys.exit(finish(read(file, **flags)))
 
 
+@commands.group()
+def wipe() -> None:
+    """Look at what a wipe would do; one is ordered by the platform only, never from here."""
+
+
+@wipe.command()
+@settings_options
+@click.argument("username", metavar="USER")
+@click.option(
+    "--method",
+    type=click.Choice(["ssh_key_removal", "home_directory_purge", "user_deletion"]),
+    default="user_deletion",
+    show_default=True,
+    help="Of the wipe.",
+)
+@click.option("--wiper-dir", metavar="DIR", help="The wiper's own directory.")
+@click.option("--policy-file", metavar="FILE", help="What this machine's provider allows (TOML).")
+@click.option("--sandbox", "sandbox_dir", metavar="DIR", help="A tree that stands for the machine; needs no root.")
+@click.option("--all", "everything", is_flag=True, help="Every item, not only the first of each place.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, an object a line; the last one is the summary.")
+def plan(file: Path | None, *, username: str, method: str, everything: bool, as_json: bool, **flags: Any) -> None:
+    """
+    List what a wipe of a tenant's account would take away, what would stay, and why; changes nothing.
+
+    Needs root. Exit code 0: it would be carried out and nothing would stay; 1: it would be refused, or something would.
+    """
+    from agent.cli.wipeplan import show  # noqa: PLC0415
+
+    sys.exit(show(read(file, **flags), username, method, everything=everything, as_json=as_json))
+
+
 @commands.group("config")
 def config_() -> None:
     """Look at the settings."""

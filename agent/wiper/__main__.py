@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from agent import identity, keys
@@ -20,11 +21,13 @@ from agent.wiper.evidence import Machine
 from agent.wiper.ground import Ground, real_machine, simulated_machine
 from agent.wiper.kernel import hide_memory, require_openat2
 from agent.wiper.mountinfo import require_whole_view
+from agent.wiper.preview import Preview, Unplanned
 from shared import logs
 from shared.codec import decode
 from shared.codes import Code, Trouble
 from shared.command_line import Exit
 from shared.messages import MAX_MESSAGE_BYTES, RESUME, Command
+from shared.records import WipeMethod
 
 log = structlog.get_logger()
 
@@ -76,9 +79,12 @@ def main() -> None:
     """Serve one request and exit: 0 when it was answered, 70 when something unforeseen happened."""
     arguments = _arguments()
     logs.configure(json=True)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)
     try:
+        if arguments.plan is not None:
+            _show_plan(arguments)
+            return
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _serve(arguments)
     except Trouble as trouble:
         log.error("wiper.failed", code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
@@ -96,15 +102,47 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, required=True, help="the wiper's own directory")
     parser.add_argument("--policy", type=Path, help="the provider's policy (TOML)")
     parser.add_argument("--sandbox", type=Path, help="work on a simulated machine in this directory; needs no root")
+    parser.add_argument(
+        "--plan", metavar="USER", help="carry nothing out: print what a wipe of this account would take"
+    )
+    parser.add_argument(
+        "--method", type=WipeMethod, default=WipeMethod.USER_DELETION, help="of the wipe that is planned"
+    )
     return parser.parse_args()
 
 
-def _serve(arguments: argparse.Namespace) -> None:
+def _show_plan(arguments: argparse.Namespace) -> None:
+    """Print the dry run, a JSON object a line; trouble too is a line of it, the last one."""
+    # Whoever reads may have seen enough: then there is nothing to finish.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    out = sys.stdout.buffer
+    try:
+        if arguments.sandbox and not arguments.sandbox.is_dir():
+            # An order would make it; a plan makes nothing.
+            raise Trouble(Code.BAD_CONFIGURATION, f"{arguments.sandbox} is no simulated machine: it is not there")
+        ground, state = _ground(arguments), arguments.state.absolute()
+        _check_state(state)
+        rules = policy.load(arguments.policy)
+        preview = Preview(state / "journal.db", ground, rules, lambda: datetime.now(UTC))
+        for line in preview.lines(arguments.plan, arguments.method):
+            out.write(msgspec.json.encode(line) + b"\n")
+    except Trouble as trouble:
+        out.write(
+            msgspec.json.encode(Unplanned(code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)) + b"\n"
+        )
+    out.flush()
+
+
+def _ground(arguments: argparse.Namespace) -> Ground:
     require_openat2()
     hide_memory()
     if not arguments.sandbox:
         require_whole_view()
-    ground = simulated_machine(arguments.sandbox.absolute()) if arguments.sandbox else real_machine()
+    return simulated_machine(arguments.sandbox.absolute()) if arguments.sandbox else real_machine()
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    ground = _ground(arguments)
     state = arguments.state.absolute()
     _check_state(state)
     pinned = identity.load(state / "pinned.json")

@@ -18,7 +18,7 @@ import structlog
 from msgspec import Struct
 
 from agent.wiper import sshd
-from agent.wiper.accounts import Account
+from agent.wiper.accounts import Account, Tenant
 from agent.wiper.ground import Ground
 from agent.wiper.groups import POWERFUL
 from agent.wiper.inspection import accounts_of
@@ -55,6 +55,8 @@ SETTING, PROGRAM, KEYS = "setting", "program", "keys"
 MAX_BYTES = 64 * 2**20
 """Of one file that is read; of a larger one only the size counts."""
 
+FOLDER = "baselines"
+"""In the wiper's state directory."""
 MOST_KEPT = 200
 """Baselines: about 30 kB each; accounts are wiped long before so many others were granted."""
 
@@ -245,13 +247,14 @@ def _printable(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def keep(folder: Path, generation: str, baseline: Baseline) -> None:
+def keep(state_dir: Path, generation: str, baseline: Baseline) -> None:
     """
     Write a baseline down under the grant's generation; the oldest go when there are many.
 
     Raises:
         OSError: it cannot be written.
     """
+    folder = state_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     beside = folder / f".{generation}.new"
     with beside.open("wb") as file:
@@ -264,12 +267,12 @@ def keep(folder: Path, generation: str, baseline: Baseline) -> None:
         old.unlink()
 
 
-def load(folder: Path, generation: str, sha256: str) -> Baseline:
-    """
-    Return the baseline of a grant.
-
-    Raises:
-        OSError: it is not there.
-        ValueError: it is damaged.
-    """
-    return read((folder / generation).read_bytes(), sha256)
+def recall(state_dir: Path, tenant: Tenant) -> Baseline | None:
+    """Return the baseline of a grant; None where there is none, or it is damaged, which is logged."""
+    if tenant.baseline is None:
+        return None
+    try:
+        return read((state_dir / FOLDER / tenant.generation).read_bytes(), tenant.baseline)
+    except (OSError, ValueError) as error:
+        log.warning("wiper.no_baseline", error=str(error))
+        return None

@@ -12,7 +12,6 @@ from agent.files import flush_directory
 from agent.identity import Pinned
 from agent.wiper import baseline, grant, history
 from agent.wiper.accounts import Tenant, check_target
-from agent.wiper.baseline import Baseline
 from agent.wiper.evidence import Machine
 from agent.wiper.ground import Ground
 from agent.wiper.history import History
@@ -21,20 +20,29 @@ from agent.wiper.journal import Answered, Fact, Journal, OrderTaken, TenantRecor
 from agent.wiper.lock import held
 from agent.wiper.orders import Answer, Proceed, Refuse, Resume, judge, verified
 from agent.wiper.policy import Policy
+from agent.wiper.revoke import Revoke
 from agent.wiper.steps import Subject
 from agent.wiper.wipe import Wipe
 from shared.codec import encode
 from shared.codes import Code, Trouble
-from shared.documents import Document, GrantWork, Order, WipeEvidence, WipeWork, WorkFailure, kind_of, sha256_of, sign
+from shared.documents import (
+    Document,
+    GrantWork,
+    Order,
+    RevokeWork,
+    WipeEvidence,
+    WipeWork,
+    WorkFailure,
+    kind_of,
+    sha256_of,
+    sign,
+)
 from shared.messages import RESUME, Accepted, Command, Progress, Refused, Result
 
 log = structlog.get_logger()
 
 UNFINISHED = "unfinished"
 """The file in the state directory that is there while an order is begun and not answered; rackproof-resume.service."""
-
-BASELINES = "baselines"
-"""The directory in the state directory with what only root writes, as it was at each grant."""
 
 Say = Callable[[bytes], None]
 """Writes one message to whoever asked; never fails."""
@@ -161,7 +169,7 @@ class Desk:
             if touched:
                 return past.tenants[work.username]
             return grant.prepare(order, past, self._policy, self._ground, self._now())
-        assert isinstance(work, WipeWork)
+        assert isinstance(work, WipeWork | RevokeWork)
         target = work.target
         return check_target(
             target,
@@ -182,7 +190,7 @@ class Desk:
                 envelope=command.envelope,
                 seq=order.seq,
                 kind=kind_of(work),
-                generation=work.target.generation if isinstance(work, WipeWork) else None,
+                generation=work.target.generation if isinstance(work, WipeWork | RevokeWork) else None,
             )
         ]
         if isinstance(work, GrantWork):
@@ -230,25 +238,17 @@ class Desk:
         if isinstance(order.work, GrantWork):
             assert tenant is not None
             return self._grant(order, sha256, journal, tenant, frozenset(past.tenants))
-        wipe = Wipe(order, journal, self._machine, self._policy.sha256, self._now, self._reporter(order))
+        kind = Revoke if isinstance(order.work, RevokeWork) else Wipe
+        work = kind(order, journal, self._machine, self._policy.sha256, self._now, self._reporter(order))
         if tenant is None:
             assert objection is not None
-            return wipe.give_up(f"{objection.code}: {objection.detail}"[:300])
-        return wipe.run(Subject(self._ground, tenant, self._baseline(tenant), frozenset(past.tenants)))
-
-    def _baseline(self, tenant: Tenant) -> Baseline | None:
-        if tenant.baseline is None:
-            return None
-        try:
-            return baseline.load(self._state_dir / BASELINES, tenant.generation, tenant.baseline)
-        except (OSError, ValueError) as error:
-            log.warning("wiper.no_baseline", error=str(error))
-            return None
+            return work.give_up(f"{objection.code}: {objection.detail}"[:300])
+        recalled = baseline.recall(self._state_dir, tenant)
+        return work.run(Subject(self._ground, tenant, recalled, frozenset(past.tenants)))
 
     def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant, tenants: frozenset[str]) -> Document:
-        folder = self._state_dir / BASELINES
         try:
-            return grant.carry_out(order, sha256, tenant, journal, self._ground, self._now(), folder, tenants)
+            return grant.carry_out(order, sha256, tenant, journal, self._ground, self._now(), self._state_dir, tenants)
         except Trouble as trouble:
             if trouble.code is Code.JOURNAL_UNWRITABLE:
                 raise

@@ -128,7 +128,7 @@ def evidence(
                 for method in dict.fromkeys(work.methods)
             ),
             places=places,
-            attempts=_ends(known.attempts),
+            attempts=ends(known.attempts),
             previous_sha256=previous_sha256,
             tenant_sha256=_record(tenant, work.target),
             findings=findings[:MAX_FINDINGS],
@@ -194,7 +194,8 @@ def _short(words: str) -> str:
     return words if len(words) <= SHORT_WORDS else words[: SHORT_WORDS - 1] + "…"
 
 
-def _ends(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+def ends(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Return the first and the last attempts, where there are too many for a document."""
     half = MAX_ATTEMPTS // 2
     return attempts if len(attempts) <= MAX_ATTEMPTS else (*attempts[:half], *attempts[-half:])
 

@@ -81,7 +81,7 @@ def carry_out(
     journal: Journal,
     ground: Ground,
     now: datetime,
-    baselines: Path,
+    state_dir: Path,
     tenants: frozenset[str],
 ) -> GrantOutcome:
     """
@@ -94,7 +94,7 @@ def carry_out(
         journal: For the record's last state.
         ground: Where.
         now: The clock.
-        baselines: The directory for what only root writes, as it is now.
+        state_dir: The wiper's own directory, for what only root writes, as it is now.
         tenants: Names of all accounts ever made for tenants here.
 
     Raises:
@@ -104,7 +104,7 @@ def carry_out(
     assert isinstance(work, GrantWork)
     try:
         account = _ensure_account(tenant, ground)
-        tenant = _with_baseline(tenant, journal, ground, now, baselines, tenants)
+        tenant = _with_baseline(tenant, journal, ground, now, state_dir, tenants)
         planted = _ensure_home(tenant, account, ground, bodies(work.ssh_keys))
     except OSError as error:
         raise Trouble(Code.ACCOUNT_FAILED, f"{type(error).__name__}: {error.strerror}") from error
@@ -122,7 +122,7 @@ def carry_out(
 
 
 def _with_baseline(
-    tenant: Tenant, journal: Journal, ground: Ground, now: datetime, folder: Path, tenants: frozenset[str]
+    tenant: Tenant, journal: Journal, ground: Ground, now: datetime, state_dir: Path, tenants: frozenset[str]
 ) -> Tenant:
     """
     Write down what only root writes, before anybody can log in as the tenant; once, however often this is cut off.
@@ -133,7 +133,7 @@ def _with_baseline(
         return tenant
     try:
         taken = baseline.take(ground, tenants | {tenant.name}, frozenset(tenant.key_blobs))
-        baseline.keep(folder, tenant.generation, taken)
+        baseline.keep(state_dir, tenant.generation, taken)
     except OSError as error:
         log.warning("wiper.no_baseline", error=str(error))
         return tenant

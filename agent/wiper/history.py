@@ -31,6 +31,7 @@ class Known(NamedTuple):
 
     sha256: str
     taken: Envelope | None = None
+    kind: str = ""
     generation: str | None = None
     touched: bool = False
     answer: bytes | None = None
@@ -98,7 +99,9 @@ def read(entries: Iterable[Entry]) -> History:
         if isinstance(fact, Answered):
             certificate = fact.certificate or certificate
         commands[fact.command_id] = _after(commands.get(fact.command_id), entry)
-    touched = frozenset(one.generation for one in commands.values() if one.touched and one.generation)
+    # To cut access takes no home over: after it a wipe is checked as strictly as before.
+    wiped = (one for one in commands.values() if one.touched and one.kind == "wipe")
+    touched = frozenset(one.generation for one in wiped if one.generation)
     return History(
         commands,
         tenants,
@@ -126,8 +129,8 @@ def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
 def _after(known: Known | None, entry: Entry) -> Known:
     """Return what is known of a command after one more entry."""
     match entry.fact:
-        case OrderTaken(sha256=sha256, generation=generation, envelope=envelope):
-            return Known(sha256, taken=envelope, generation=generation)
+        case OrderTaken(sha256=sha256, generation=generation, envelope=envelope, kind=kind):
+            return Known(sha256, taken=envelope, kind=kind, generation=generation)
         case Answered(sha256=sha256, message=message):
             return (known or Known(sha256))._replace(answer=message)
     if known is None:

@@ -7,6 +7,7 @@ noticed, and the last digest stands for the whole.
 
 import hashlib
 import sqlite3
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -143,7 +144,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous = EXTRA")
             self._db.execute("PRAGMA trusted_schema = OFF")
             self._db.execute(_SCHEMA)
-            self.entries = self._read()
+            self.entries = _read(self._db, path)
         except sqlite3.OperationalError as error:
             raise Trouble(Code.JOURNAL_UNWRITABLE, f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -183,16 +184,37 @@ class Journal:
         """Let go of the file."""
         self._db.close()
 
-    def _read(self) -> list[Entry]:
-        entries: list[Entry] = []
-        before = START
-        for number, at, raw, chain in self._db.execute("SELECT number, at, fact, chain FROM entry ORDER BY number"):
-            if number != len(entries) + 1 or chain != chained(before, number, at, raw):
-                raise Trouble(Code.STATE_CORRUPT, f"{self._path}: entry {number} was changed")
-            try:
-                fact = _decoder.decode(raw)
-                entries.append(Entry(number=number, at=datetime.fromisoformat(at), fact=fact, chain=chain))
-            except (msgspec.MsgspecError, ValueError) as error:
-                raise Trouble(Code.STATE_CORRUPT, f"{self._path}: entry {number}: {error}") from error
-            before = chain
-        return entries
+
+def entries_of(path: Path) -> list[Entry]:
+    """
+    Return what a journal's file holds, which is only read; nothing where there is none.
+
+    Raises:
+        Trouble: `busy`: an entry is half written, by a process at work or one that was cut off; `state_corrupt`.
+    """
+    if not path.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+            db.execute("PRAGMA trusted_schema = OFF")
+            return _read(db, path)
+    except sqlite3.OperationalError as error:
+        remedy = "try again; if nothing is at work, rackproof-agent resume mends it"
+        raise Trouble(Code.BUSY, f"{path}: {error}", remedy) from error
+    except sqlite3.DatabaseError as error:
+        raise Trouble(Code.STATE_CORRUPT, f"{path}: {error}") from error
+
+
+def _read(db: sqlite3.Connection, path: Path) -> list[Entry]:
+    entries: list[Entry] = []
+    before = START
+    for number, at, raw, chain in db.execute("SELECT number, at, fact, chain FROM entry ORDER BY number"):
+        if number != len(entries) + 1 or chain != chained(before, number, at, raw):
+            raise Trouble(Code.STATE_CORRUPT, f"{path}: entry {number} was changed")
+        try:
+            fact = _decoder.decode(raw)
+            entries.append(Entry(number=number, at=datetime.fromisoformat(at), fact=fact, chain=chain))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Trouble(Code.STATE_CORRUPT, f"{path}: entry {number}: {error}") from error
+        before = chain
+    return entries

@@ -158,6 +158,11 @@ def own_mount_namespace() -> None:
     _checked(_libc.mount(b"none", b"/", None, flags, None))
 
 
+def mount_memory(path: str) -> None:
+    """Mount an empty file system in memory at a path. Source: mount(2); the manual, tmpfs in section 5."""
+    _checked(_libc.mount(b"none", os.fsencode(path), b"tmpfs", ctypes.c_ulong(0), b"mode=0755,size=64k"), path)
+
+
 def owner_of_namespace(descriptor: int) -> int:
     """
     Return the user id that made the user namespace which a namespace, open as a file, belongs to.

@@ -3,7 +3,7 @@
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from agent.wiper.ground import Ground
 from agent.wiper.kernel import open_beneath
@@ -20,6 +20,11 @@ def changed(text: str, keep: Keep) -> tuple[str, int]:
     new = [keep(line) for line in lines]
     different = sum(before != after for before, after in zip(lines, new, strict=True))
     return "\n".join(line for line in new if line is not None), different
+
+
+def numbers(text: str, keep: Keep) -> Iterator[int]:
+    """Give the numbers, from 1, of a text's lines that `changed` would change."""
+    return (number for number, line in enumerate(text.split("\n"), 1) if keep(line) != line)
 
 
 def count(ground: Ground, path: str, keep: Keep) -> int:

@@ -25,6 +25,10 @@ VIRTUAL = frozenset(
 """Types that keep no files of users: views of the kernel (queues are looked at as kernel objects), read-only images."""
 
 
+RUNTIME = "/run/user"
+"""Where a user's memory file system is mounted while he is logged in. Source: user-runtime-dir@.service(5)."""
+
+
 class Mount(Struct, frozen=True, kw_only=True):
     """
     One mount.
@@ -120,6 +124,12 @@ def of_tenant(mounts: tuple[Mount, ...], homes: Iterable[str], uid: int) -> tupl
         for mount in mounts
         if any(_concerns(mount, home, place) for home, place in places) or _names_user(mount, uid)
     )
+
+
+def detached(mounts: tuple[Mount, ...], homes: tuple[str, ...], runtime: str, uid: int) -> tuple[Mount, ...]:
+    """Return those of a tenant's mounts that a wipe detaches: not one in which a home itself lies."""
+    found = of_tenant(mounts, (*homes, runtime), uid)
+    return tuple(one for one in found if not any(beneath(home, one.point) for home in homes))
 
 
 def _concerns(mount: Mount, home: str, place: tuple[str, str] | None) -> bool:

@@ -10,8 +10,10 @@ from shared.codes import Code, Trouble
 from shared.documents import (
     PRIVILEGED_KINDS,
     Order,
+    RevokeWork,
     Trust,
     WipeWork,
+    Work,
     in_force,
     kind_of,
     open_signed,
@@ -94,25 +96,38 @@ def _objection(order: Order, history: History, policy: Policy, now: datetime) ->
     kind, work = kind_of(order.work), order.work
     if kind not in PRIVILEGED_KINDS:
         return Refuse(Code.UNSUPPORTED, f"the wiper does not do {kind}")
-    if isinstance(work, WipeWork) and (clock := _clock_objection(order, history, now)):
+    if isinstance(work, WipeWork | RevokeWork) and (clock := _clock_objection(order, history, now)):
         return clock
     if not in_force(order, now):
         return Refuse(Code.EXPIRED, f"expired at {order.expires_at.isoformat()}")
     if order.seq <= history.highest_seq:
         return Refuse(Code.REPLAYED, f"order {order.seq} comes after {history.highest_seq} was taken")
+    return policy_objection(work, history, policy, now)
+
+
+def policy_objection(work: Work, history: History, policy: Policy, now: datetime) -> Refuse | None:
+    """Return why the provider's policy, or this version, does not do a piece of work now; None if it does."""
+    kind = kind_of(work)
     if kind not in policy.kinds:
         return Refuse(Code.NOT_ALLOWED, f"the policy does not allow {kind}")
+    if isinstance(work, RevokeWork) and policy.dry_run:
+        return Refuse(Code.NOT_ALLOWED, "the policy says dry run: nobody's access is cut")
     if isinstance(work, WipeWork):
         return _wipe_objection(work, history, policy, now)
+    return None
+
+
+def backwards(history: History, now: datetime) -> Refuse | None:
+    """Return why this machine's clock cannot be trusted: it stood later before; None if it did not."""
+    if history.time_floor is not None and history.time_floor - now > CLOCK_TOLERANCE:
+        return Refuse(Code.CLOCK_UNTRUSTED, f"the clock stood at {history.time_floor.isoformat()} before")
     return None
 
 
 def _clock_objection(order: Order, history: History, now: datetime) -> Refuse | None:
     if order.issued_at - now > CLOCK_TOLERANCE:
         return Refuse(Code.CLOCK_UNTRUSTED, f"the order was issued at {order.issued_at.isoformat()}, here it is before")
-    if history.time_floor is not None and history.time_floor - now > CLOCK_TOLERANCE:
-        return Refuse(Code.CLOCK_UNTRUSTED, f"the clock stood at {history.time_floor.isoformat()} before")
-    return None
+    return backwards(history, now)
 
 
 def _wipe_objection(work: WipeWork, history: History, policy: Policy, now: datetime) -> Refuse | None:

@@ -64,6 +64,19 @@ PATIENCE_S = 120.0
 PATIENCE_OF_S = {"mounts": 300.0, "processes": 180.0, "sshd": 180.0}
 """Swapping back in what a swap file holds, killing what comes back, and asking each key of each account take longer."""
 
+REVOKE = (
+    Planned("sshd"),
+    Planned("login"),
+    Planned("keys"),
+    Planned("sessions"),
+    Planned("processes"),
+    Planned("sshd"),
+)
+"""The steps that cut access and keep data: nothing new gets in before what is in is ended."""
+
+REVOKED = ("login", "keys", "sessions", "processes", "sshd")
+"""The places that are looked at after access was cut."""
+
 
 def patience_s(step: str) -> float:
     """Return how long a step may go without progress, in seconds."""

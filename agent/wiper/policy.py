@@ -39,7 +39,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         uid_max: Highest user id of a tenant, at most 60000.
         protected: Account names never touched, besides root, nobody and our own.
         wipes_per_day: Wipes taken within 24 hours.
-        dry_run: Refuse every wipe, to try the rest out.
+        dry_run: Refuse every wipe, and to cut access, to try the rest out.
     """
 
     kinds: tuple[str, ...] = tuple(sorted(PRIVILEGED_KINDS))

@@ -13,14 +13,16 @@ import pwd
 import re
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.wiper.accounts import Account
 from agent.wiper.children import in_child
 from agent.wiper.ground import Ground
+from agent.wiper.kernel import mount_memory, own_mount_namespace
 from agent.wiper.lines import Keep, changed
-from agent.wiper.tools import is_there, run, systemd_runs
+from agent.wiper.tools import Ended, is_there, run, systemd_runs
 
 DEADLINE_S = 10.0
 USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")
@@ -101,12 +103,19 @@ def _configuration(name: str) -> str:
     done = run(*argv, deadline_s=DEADLINE_S)
     missing = _NO_DIRECTORY.search(done.words)
     if done.code and missing:
-        # It only wants its empty run-time directory, which is there while it runs as a service.
-        os.makedirs(missing[1], mode=0o755, exist_ok=True)  # noqa: PTH103
-        done = run(*argv, deadline_s=DEADLINE_S)
+        # It only wants its empty run-time directory, which is there while it runs as a service: a child gets one in a
+        # view of its own, so that asking changes nothing.
+        done = Ended(*json.loads(in_child(partial(_with_directory, missing[1], argv), 2 * DEADLINE_S)))
     if done.code:
         raise OSError(errno.EIO, f"sshd -T ended with {done.code}: {done.words}")
     return done.out
+
+
+def _with_directory(directory: str, argv: tuple[str, ...]) -> bytes:
+    own_mount_namespace()
+    mount_memory(directory.rpartition("/")[0])
+    os.mkdir(directory, 0o755)  # noqa: PTH102
+    return json.dumps(run(*argv, deadline_s=DEADLINE_S)).encode()
 
 
 def addresses() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ the second one, after its proof was destroyed, no longer sees it.
 import re
 from collections.abc import Iterable, Mapping
 
-from agent.wiper.plan import PROMISED
+from agent.wiper.plan import PROMISED, REVOKED
 from shared.documents import MethodResult, PlaceReport
 from shared.records import WipeMethod, WipeStatus
 
@@ -59,8 +59,7 @@ def judge(
         if place is None:
             failures.append(f"{name}: not looked at")
             continue
-        lacking = place.state == "not_applicable" and (simulated or name in OPTIONAL_PLACES)
-        if lacking or (place.state == "clean" and place.left == 0):
+        if _is_clean(place, simulated=simulated):
             continue
         reason = f"{name}: {place.reason or place.state}"[:300]
         access = name in ACCESS_PLACES or (name in SECOND_LOOKS and place.left > 0)
@@ -71,3 +70,38 @@ def judge(
     if doubts:
         return MethodResult(method=method, status=WipeStatus.PARTIAL, reasons=reasons)
     return MethodResult(method=method, status=WipeStatus.SUCCESS)
+
+
+def judge_revoke(
+    places: Mapping[str, PlaceReport],
+    *,
+    simulated: bool,
+    findings: Iterable[str] = (),
+    objection: str | None = None,
+) -> tuple[str, tuple[str, ...]]:
+    """
+    Decide whether access is cut, with the reasons why not.
+
+    Args:
+        places: What the look after the last step found, by place.
+        simulated: As in `judge`.
+        findings: Facts of any earlier attempt; of them only that the tenant had root counts.
+        objection: Why it had to stop before its steps could run, if it had to.
+
+    Returns:
+        "success" only where every place was looked at and admits nobody; else "failed": there is nothing between.
+    """
+    reasons = [objection] if objection else []
+    for name in REVOKED:
+        place = places.get(name)
+        if place is None:
+            reasons.append(f"{name}: not looked at")
+        elif not _is_clean(place, simulated=simulated):
+            reasons.append(f"{name}: {place.reason or place.state}"[:300])
+    reasons += [finding for finding in findings if had_root((finding,))]
+    return ("failed" if reasons else "success"), tuple(reasons[:MAX_REASONS])
+
+
+def _is_clean(place: PlaceReport, *, simulated: bool) -> bool:
+    lacking = place.state == "not_applicable" and (simulated or place.name in OPTIONAL_PLACES)
+    return lacking or (place.state == "clean" and place.left == 0)

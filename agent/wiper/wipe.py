@@ -1,16 +1,13 @@
 """Carrying a wipe out: each step journalled before and after, then a look at every place, then the evidence."""
 
-import time
 from collections.abc import Callable
-from datetime import datetime
-
-import structlog
 
 from agent.wiper import history, media
-from agent.wiper.evidence import MAX_NOTES, Machine, evidence, unexamined
-from agent.wiper.journal import AttemptEnded, AttemptStarted, Journal, StepDone, StepIntended, Verified
-from agent.wiper.plan import Planned, obstacle, patience_s, plan, promised
-from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
+from agent.wiper.course import Clock, Course, Report
+from agent.wiper.evidence import Machine, evidence, unexamined
+from agent.wiper.journal import AttemptEnded, Journal, Verified
+from agent.wiper.plan import plan, promised
+from agent.wiper.steps import Step, Subject
 from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
 from agent.wiper.steps.baseline import Baseline
@@ -28,16 +25,9 @@ from agent.wiper.steps.namespaces import Namespaces
 from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
+from agent.wiper.steps.sessions import Sessions
 from agent.wiper.steps.sshd import Sshd
-from agent.wiper.watchdog import Stalled, Watchdog
-from shared.documents import Medium, Order, PlaceReport, Verification, WipeEvidence, WipeWork
-
-log = structlog.get_logger()
-
-Report = Callable[[str, int, int], None]
-"""Tells the agent: step, done, of."""
-
-Clock = Callable[[], datetime]
+from shared.documents import Medium, Order, PlaceReport, WipeEvidence, WipeWork
 
 
 def steps_for(subject: Subject) -> dict[str, Step]:
@@ -49,6 +39,7 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Keys(subject),
         Access(subject),
         Schedules(subject),
+        Sessions(subject),
         Processes(subject),
         Mounts(subject),
         Ipc(subject),
@@ -85,13 +76,11 @@ class Wipe:
         self._order = order
         self._methods = order.work.methods
         self._target = order.work.target
-        self._scope: Verification | None = None
         self._journal = journal
         self._machine = machine
         self._policy_sha256 = policy_sha256
         self._now = now
-        self._report = report
-        self._watchdog = Watchdog()
+        self._course = Course(order.command_id, journal, now, report)
 
     def run(self, subject: Subject, steps_of: Callable[[Subject], dict[str, Step]] = steps_for) -> WipeEvidence:
         """
@@ -100,30 +89,25 @@ class Wipe:
         Raises:
             Trouble: `journal_unwritable`: it stopped where it was, and goes on when asked again.
         """
-        self._begin()
-        steps = steps_of(subject._replace(alive=self._watchdog.feed))
+        self._course.begin(self._machine.boot_id)
+        steps = steps_of(subject._replace(alive=self._course.alive))
         for planned in plan(self._methods):
-            self._take(planned, steps)
-        places = tuple(self._verify(steps[name]) for name in promised(self._methods))
+            self._course.take(planned, steps)
+        places = tuple(self._course.verify(steps[name]) for name in promised(self._methods))
         # A method that takes no files away did nothing to any medium.
         surveyed = media.survey(subject) if "home" in promised(self._methods) else ()
         return self._end(places, media=surveyed)
 
     def give_up(self, objection: str) -> WipeEvidence:
         """Return failed evidence for a wipe that was begun and may not go on: the account is not what it was."""
-        self._begin()
+        self._course.begin(self._machine.boot_id)
         return self._end(unexamined(self._order, objection), objection)
-
-    def _begin(self) -> None:
-        self._journal.append(
-            self._now(), AttemptStarted(command_id=self._order.command_id, boot_id=self._machine.boot_id)
-        )
 
     def _end(
         self, places: tuple[PlaceReport, ...], objection: str | None = None, media: tuple[Medium, ...] = ()
     ) -> WipeEvidence:
         command_id = self._order.command_id
-        verified = Verified(command_id=command_id, places=places, scope=self._scope, media=media)
+        verified = Verified(command_id=command_id, places=places, scope=self._course.scope, media=media)
         self._journal.append(self._now(), verified, AttemptEnded(command_id=command_id))
         past = history.read(self._journal.entries)
         known = past.commands[command_id]
@@ -139,73 +123,3 @@ class Wipe:
             ended_at=self._now(),
             objection=objection,
         )
-
-    def _take(self, planned: Planned, steps: dict[str, Step]) -> None:
-        step, command_id = steps[planned.step], self._order.command_id
-        started = time.monotonic()
-        skipped = obstacle(planned, {place: self._looked(steps[place]).state for place in planned.after})
-        if skipped:
-            self._journal.append(self._now(), StepDone(command_id=command_id, step=step.name, skipped=skipped))
-            return
-        self._report(step.name, 0, 0)
-        try:
-            with self._watchdog.watching(patience_s(step.name)):
-                found = step.find()
-        except (OSError, ValueError, Stalled) as error:
-            # What cannot be looked at is not erased either: its findings would be lost.
-            note = f"left out: it could not be looked at: {_named(error, step)}"
-            log.warning("wiper.step_blind", step=step.name, error=str(error))
-            self._journal.append(self._now(), StepDone(command_id=command_id, step=step.name, skipped=note))
-            return
-        self._journal.append(
-            self._now(),
-            StepIntended(command_id=command_id, step=step.name, found=found.items, findings=found.findings),
-        )
-        self._journal.append(self._now(), self._erase(step, found.items, started))
-
-    def _erase(self, step: Step, found: int, started: float) -> StepDone:
-        def tell(done: int, of: int) -> None:
-            self._watchdog.feed()
-            self._report(step.name, done, max(of, found))
-
-        removed, notes, findings = 0, tuple[str, ...](), tuple[str, ...]()
-        try:
-            with self._watchdog.watching(patience_s(step.name)):
-                erased = step.erase(tell)
-            removed, notes, findings = erased.removed, erased.notes, erased.findings
-        except (OSError, ValueError, Stalled) as error:
-            notes = (f"stopped: {_named(error, step)}",)
-            log.warning("wiper.step_stopped", step=step.name, error=str(error))
-        return StepDone(
-            command_id=self._order.command_id,
-            step=step.name,
-            removed=removed,
-            notes=notes[:MAX_NOTES],
-            took_ms=_ms_since(started),
-            findings=findings,
-        )
-
-    def _verify(self, step: Step) -> PlaceReport:
-        started = time.monotonic()
-        self._report(f"verify {step.name}", 0, 0)
-        looked = self._looked(step)
-        self._scope = looked.scope or self._scope
-        return PlaceReport(
-            name=step.name, state=looked.state, reason=looked.reason, left=looked.left, took_ms=_ms_since(started)
-        )
-
-    def _looked(self, step: Step) -> Looked:
-        try:
-            with self._watchdog.watching(patience_s(step.name)):
-                return step.verify()
-        except (OSError, ValueError, Stalled) as error:
-            log.warning("wiper.not_examined", step=step.name, error=str(error) or _named(error, step))
-            return Looked(NOT_EXAMINED, reason=f"the look could not run: {_named(error, step)}")
-
-
-def _named(error: BaseException, step: Step) -> str:
-    return f"no progress for {patience_s(step.name):.0f} s" if isinstance(error, Stalled) else type(error).__name__
-
-
-def _ms_since(started: float) -> int:
-    return int((time.monotonic() - started) * 1000)

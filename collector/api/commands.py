@@ -13,12 +13,12 @@ from collector.api.records import key_in, page_in, page_of
 from collector.api.routing import WRITERS, Answer, Caller, Page, Route, body_of
 from collector.bus.local import Bell
 from collector.links.dispatch import FROM, State
-from collector.orders import LIFETIME, Orders, wipe_target
+from collector.orders import LIFETIME, Orders, account_target
 from collector.store import commands
 from collector.store.commands import CommandRow
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
-from shared.documents import BenchmarkName, BenchmarkWork, GrantWork, Username, WipeWork, Work
+from shared.documents import BenchmarkName, BenchmarkWork, GrantWork, RevokeWork, Username, WipeWork, Work
 from shared.envelope import Envelope
 from shared.records import Moment, RecordId, WipeMethod
 
@@ -54,7 +54,16 @@ class WipeAsked(Struct, frozen=True, kw_only=True, tag_field="kind", tag="wipe",
     expires_in_s: Lifetime = int(LIFETIME.total_seconds())
 
 
-Asked = BenchmarkAsked | GrantAsked | WipeAsked
+class RevokeAsked(Struct, frozen=True, kw_only=True, tag_field="kind", tag="access_revoke", forbid_unknown_fields=True):
+    """Ask for the end of a tenant's access, by his account's name; his data is kept until a wipe is ordered."""
+
+    hardware_id: RecordId
+    username: Username
+    booking_id: RecordId | None = None
+    expires_in_s: Lifetime = int(LIFETIME.total_seconds())
+
+
+Asked = BenchmarkAsked | GrantAsked | RevokeAsked | WipeAsked
 
 
 class CommandView(Struct, frozen=True, kw_only=True):
@@ -183,8 +192,10 @@ class Commands:
             case GrantAsked():
                 return GrantWork(username=asked.username, ssh_keys=asked.ssh_keys)
             case WipeAsked():
-                target = await wipe_target(conn, asked.hardware_id, asked.username)
+                target = await account_target(conn, asked.hardware_id, asked.username)
                 return WipeWork(target=target, methods=asked.methods)
+            case RevokeAsked():
+                return RevokeWork(target=await account_target(conn, asked.hardware_id, asked.username))
 
     async def _known(self, conn: Connection, command_id: str) -> CommandRow:
         row = await commands.get(conn, command_id)

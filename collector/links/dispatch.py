@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from shared.documents import BenchmarkOutcome, GrantOutcome, WipeEvidence, WorkFailure
+from shared.documents import BenchmarkOutcome, GrantOutcome, RevokeOutcome, WipeEvidence, WorkFailure
 from shared.records import WipeStatus
 
 
@@ -51,7 +51,7 @@ FROM: dict[State, frozenset[State]] = {
 }
 """By state: the states it may follow."""
 
-Outcome = BenchmarkOutcome | GrantOutcome | WipeEvidence | WorkFailure
+Outcome = BenchmarkOutcome | GrantOutcome | RevokeOutcome | WipeEvidence | WorkFailure
 
 
 def state_after(outcome: Outcome) -> State:
@@ -61,6 +61,8 @@ def state_after(outcome: Outcome) -> State:
             return State.FAILED
         case GrantOutcome():
             return State.SUCCEEDED
+        case RevokeOutcome(status=status):
+            return State.SUCCEEDED if status == "success" else State.FAILED
         case BenchmarkOutcome(components=components):
             measured = [bool(one.figures) and one.code is None for one in components]
             return State.SUCCEEDED if all(measured) else State.PARTIAL if any(measured) else State.FAILED

@@ -12,6 +12,7 @@ from shared.documents import (
     Attempt,
     MethodResult,
     PlaceReport,
+    RevokeOutcome,
     Skipped,
     Target,
     Verification,
@@ -58,6 +59,24 @@ EVIDENCE = WipeEvidence(
 )
 
 
+REVOKED = RevokeOutcome(
+    hardware_id="hw_1",
+    command_id="cmd_9",
+    order_sha256="d" * 64,
+    booking_id=None,
+    requested_by="platform shop",
+    target=EVIDENCE.target,
+    simulated=False,
+    policy_sha256="e" * 64,
+    status="success",
+    places=(PlaceReport(name="login", state="clean", found=2, removed=2, took_ms=5),),
+    attempts=EVIDENCE.attempts,
+    journal_sha256="f" * 64,
+    started_at=NOW,
+    ended_at=NOW + timedelta(seconds=5),
+)
+
+
 def wiped(number: int, previous: str | None = None, **changes) -> WipeEvidence:
     """The evidence of the order cmd_NUMBER."""
     return replace(EVIDENCE, command_id=f"cmd_{number}", previous_sha256=previous, **changes)
@@ -72,19 +91,19 @@ def certificate(evidence: WipeEvidence, key: Ed25519PrivateKey = WIPER, collecto
     return countersign(sign(evidence, key), evidence, public(key), collector, NOW)
 
 
-def result(evidence: WipeEvidence, key: Ed25519PrivateKey = WIPER) -> Result:
+def result(evidence: WipeEvidence | RevokeOutcome, key: Ed25519PrivateKey = WIPER) -> Result:
     """What the agent sends of it."""
     return Result(command_id=evidence.command_id, envelope=sign(evidence, key))
 
 
-async def add_wiping_machine(conn, *numbers: int, hardware_id: str = "hw_1") -> None:
-    """Enroll a machine with keys, and let it have accepted wipes by these numbers."""
+async def add_wiping_machine(conn, *numbers: int, hardware_id: str = "hw_1", kind: str = "wipe") -> None:
+    """Enroll a machine with keys, and let it have accepted wipes (or orders of another kind) by these numbers."""
     await add_machine(conn, hardware_id, agent=public(AGENT), wiper=public(WIPER))
     for number in numbers:
         row = CommandRow(
             command_id=f"cmd_{number}",
             hardware_id=hardware_id,
-            kind="wipe",
+            kind=kind,
             state="accepted",
             seq=number,
             requested_by="platform shop",

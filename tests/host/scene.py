@@ -3,13 +3,14 @@
 import itertools
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod
-from tests.agent.wiper.harness import BULKY, Machine, Platform, Wiper, state_for
+from tests.agent.wiper.harness import BULKY, SOURCE, Machine, Platform, Wiper, state_for
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f tenant"
 ARRANGE = """
@@ -104,6 +105,14 @@ class Scene:
     def plant(self, *without: str, size: tuple[str, str] = SIZE) -> list[dict[str, Any]]:
         """Set the traps, without those that `root` set or those of a category, where that is said."""
         return json.loads(self.machine.python(PLANT, self.target.username, str(self.state), *size, *without))
+
+    def plan(self, method: WipeMethod) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return what the dry run says: its items, and its summary."""
+        argv = [*self._wiper.argv(), f"--plan={self.target.username}", f"--method={method}"]
+        environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+        done = subprocess.run(argv, env=environment, capture_output=True, check=True, timeout=120)
+        *items, summary = map(json.loads, done.stdout.splitlines())
+        return items, summary
 
     def wipe(self, method: WipeMethod, *, without: str | None = None) -> WipeEvidence:
         """Wipe him; `without`: by a wiper that leaves this step out, but for its look afterwards."""

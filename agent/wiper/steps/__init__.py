@@ -4,7 +4,7 @@ The steps of a wipe, one file a place. Each finds, erases and verifies; only `ve
 `find` and `verify` change nothing. `erase` can be cut off anywhere and run again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -64,6 +64,20 @@ class Looked(Struct, frozen=True):
     scope: Verification | None = None
 
 
+class Item(Struct, frozen=True):
+    """
+    One thing that a place holds, for the dry run.
+
+    `what`: its kind, in words; `where`: its path or number, printable; `goes`: whether a wipe takes it away, and else
+    `why` not.
+    """
+
+    what: str
+    where: str
+    goes: bool = True
+    why: str | None = None
+
+
 class Step(Protocol):
     """One place of the machine."""
 
@@ -92,6 +106,27 @@ class Step(Protocol):
         Raises:
             OSError: the place cannot be looked at.
         """
+
+    def list(self) -> Iterator[Item]:
+        """
+        Give what is there, one by one, and whether it would go; changes nothing.
+
+        Raises:
+            OSError: the place cannot be looked at (to its end).
+        """
+
+
+def printable(name: str) -> str:
+    """Return a name that can be shown: what is not printable in it, or not UTF-8, is escaped, and so is the escape."""
+    return "".join(
+        one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode().replace("\\udc", "\\x")
+        for one in name
+    )
+
+
+def in_lines(what: str, path: str, numbers: Iterable[int]) -> Iterator[Item]:
+    """Give one item for each of these lines of a file."""
+    return (Item(what, f"{printable(path)}, line {number}") for number in numbers)
 
 
 def clean_or(left: int, what: str) -> Looked:

@@ -1,8 +1,9 @@
 """Whether the home, and with it the keys in it that open the door, can still be reached by its path."""
 
 import os
+from collections.abc import Iterator
 
-from agent.wiper.steps import RESIDUE, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import RESIDUE, Erased, Found, Item, Looked, Subject, Tell, printable
 
 
 class Access:
@@ -12,7 +13,8 @@ class Access:
 
     def __init__(self, subject: Subject) -> None:
         self._ground = subject.ground
-        self._parent, _, self._name = subject.tenant.home.rpartition("/")
+        self._home = subject.tenant.home
+        self._parent, _, self._name = self._home.rpartition("/")
 
     def find(self) -> Found:
         """Count the path, if it exists."""
@@ -35,3 +37,8 @@ class Access:
         finally:
             os.close(parent)
         return True
+
+    def list(self) -> Iterator[Item]:
+        """Give the path, if it exists."""
+        if self._exists():
+            yield Item("path of the home", printable(self._home))

@@ -7,12 +7,14 @@ Afterwards its rows in the backups of the account files, from which it could com
 from collections.abc import Iterator
 from contextlib import nullcontext
 
+from msgspec.structs import replace
+
 from agent.wiper import names
 from agent.wiper.groups import POWERFUL
 from agent.wiper.kernel import account_files_locked
-from agent.wiper.lines import Keep, count, rewrite
+from agent.wiper.lines import Keep, count, numbers, rewrite
 from agent.wiper.names import Rule
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines
 from agent.wiper.tools import run
 
 DEADLINE_S = 60.0
@@ -69,7 +71,7 @@ class Account:
         return count(self._ground, "/etc/passwd", self._keep(names.first_field)) > 0
 
     def _rows(self) -> int:
-        return sum(count(self._ground, path, self._keep(rule)) for path, rule in _all_files())
+        return sum(1 for _ in self.list())
 
     def _clear(self, path: str, rule: Rule, notes: list[str]) -> None:
         try:
@@ -94,6 +96,17 @@ class Account:
     def _groups(self) -> set[str]:
         rows = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
         return {row[0] for row in rows if len(row) == 4 and self._name in row[3].split(",")}
+
+    def list(self) -> Iterator[Item]:
+        """Give the rows."""
+        for path, rule in _all_files():
+            found = numbers(self._ground.read(path), self._keep(rule))
+            for one in in_lines("row or part of a row about the account", path, found):
+                yield (
+                    replace(one, goes=False, why="a simulated machine has no userdel")
+                    if self._ground.simulated
+                    else one
+                )
 
 
 def _all_files() -> Iterator[tuple[str, Rule]]:

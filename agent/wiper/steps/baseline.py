@@ -6,12 +6,13 @@ a schedule about the tenant, was still put there by somebody who was root, so it
 """
 
 from collections import Counter
+from collections.abc import Iterator
 
 import structlog
 
 from agent.wiper import packages
 from agent.wiper.baseline import KEYS, PROGRAM, SETTING, Change, changes, take
-from agent.wiper.steps import CLEAN, NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import CLEAN, NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
 
 WORDS = {
     PROGRAM: "programs that make root of whoever starts them",
@@ -56,15 +57,24 @@ class Baseline:
         found = self._changed()
         return Looked(RESIDUE, len(found), f"changed since the grant: {_counted(found)}") if found else Looked(CLEAN)
 
-    def _changed(self) -> list[Change]:
+    def list(self) -> Iterator[Item]:
+        """Give what changed; none of it goes."""
+        if self._before is None and not self._ground.simulated:
+            yield Item("baseline", "of the grant", goes=False, why="it is not on record, so nothing can be compared")
+        for one in self._changed():
+            yield Item(
+                f"{one.how}, of {WORDS[one.kind]}", one.path, goes=False, why="it may be the provider's own work"
+            )
+
+    def _changed(self) -> tuple[Change, ...]:
         if self._ground.simulated or self._before is None:
-            return []
+            return ()
         now = take(self._ground, self._tenants, self._blobs)
-        return [one for one in changes(self._before, now) if not self._is_explained(one)]
+        return tuple(one for one in changes(self._before, now) if not self._is_explained(one))
 
     def _is_explained(self, change: Change) -> bool:
         return change.how != "gone" and change.kind != KEYS and packages.brought(self._ground, change.path)
 
 
-def _counted(found: list[Change]) -> str:
+def _counted(found: tuple[Change, ...]) -> str:
     return ", ".join(f"{count} {WORDS[kind]}" for kind, count in Counter(one.kind for one in found).items())

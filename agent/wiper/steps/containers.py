@@ -4,10 +4,11 @@ Container engines: this version cannot look into them, so where there is one it 
 Nothing here is ever erased.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.wiper.containers import STORAGE
-from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Item, Looked, Subject, Tell
 
 SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock")
 
@@ -37,6 +38,10 @@ class Containers:
         if here:
             return Looked(NOT_EXAMINED, reason=f"cannot look into: {', '.join(here)}"[:300])
         return Looked(NOT_APPLICABLE, reason="no container engine was found")
+
+    def list(self) -> Iterator[Item]:
+        """Give nothing: nothing can be looked into."""
+        return iter(())
 
 
 def _holds_something(directory: Path) -> bool:

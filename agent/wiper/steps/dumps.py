@@ -5,9 +5,10 @@ Source: systemd-coredump(8) and its storage names "core.COMMAND.UID.BOOT.PID.TIM
 """
 
 import re
+from collections.abc import Iterator
 
 from agent.wiper.folders import entries, take
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
 
 COREDUMPS = "/var/lib/systemd/coredump"
 CRASHES = ("/var/crash", "/var/lib/apport/coredump")
@@ -50,6 +51,10 @@ class Dumps:
     def _is_mine(self, name: str, form: re.Pattern[str]) -> bool:
         told = form.search(name)
         return told is not None and self._owns(int(told[1]))
+
+    def list(self) -> Iterator[Item]:
+        """Give them."""
+        return (Item("core dump or crash report", printable(f"{folder}/{name}")) for folder, name in self._mine())
 
 
 _CORE = re.compile(r"^core\..*\.(\d+)\.[0-9a-f]{32}\.\d+\.\d+")

@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,11 +20,23 @@ from agent.wiper.baseline import PROGRAMS
 from agent.wiper.containers import STORAGE
 from agent.wiper.groups import own_group
 from agent.wiper.kernel import clone_of_mount, open_beneath
-from agent.wiper.mountinfo import Mount, beneath, current, to_look_at
+from agent.wiper.listing import Listing
+from agent.wiper.mountinfo import RUNTIME, Mount, beneath, current, detached, to_look_at
 from agent.wiper.powers import gives_power
 from agent.wiper.removal import remove
-from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
-from agent.wiper.walk import Walked, walk
+from agent.wiper.steps import (
+    NOT_APPLICABLE,
+    NOT_EXAMINED,
+    RESIDUE,
+    Erased,
+    Found,
+    Item,
+    Looked,
+    Subject,
+    Tell,
+    printable,
+)
+from agent.wiper.walk import Tour, Walked, walk
 from shared.documents import Skipped, Verification
 
 TELL_EVERY_S = 0.5
@@ -49,6 +61,7 @@ class Elsewhere:
         self._simulated = subject.ground.simulated
         self._alive = subject.alive
         self._owns = subject.tenant.owns
+        self._parent = subject.tenant.home.rpartition("/")[0]
         self._since_s = subject.tenant.granted_at.timestamp() - CLOCK_GRAIN_S
 
     def find(self) -> Found:
@@ -112,6 +125,50 @@ class Elsewhere:
     def _is_erasable(self, facts: os.stat_result) -> bool:
         device = stat.S_ISBLK(facts.st_mode) or stat.S_ISCHR(facts.st_mode)
         return self._owns(facts.st_uid) and not device and facts.st_ctime >= self._since_s
+
+    def list(self) -> Iterator[Item]:
+        """
+        Give the files and directories, and what of his is kept; the home and mounts of his are other places.
+
+        A directory comes after what is in it: only then it is known whether something stays in it.
+        """
+        if self._simulated:
+            return
+        mounts, homes = current(), (self._tenant.home, f"{self._parent}/{self._tenant.quarantine}")
+        gone = detached(mounts, homes, f"{RUNTIME}/{self._tenant.uid}", self._tenant.uid)
+        chosen, unknown = to_look_at(_without_engines(tuple(one for one in mounts if one not in gone)))
+        for mount in chosen:
+            yield from self._list_one(mount, frozenset(one for one in map(_identity, homes) if one))
+        why = "a network, FUSE or unknown file system is never asked"
+        for mount in unknown:
+            yield Item("file system", printable(f"{mount.point} ({mount.kind})"), goes=False, why=why)
+
+    def _list_one(self, mount: Mount, homes: frozenset[tuple[int, int]]) -> Iterator[Item]:
+        try:
+            fd = _open(mount)
+        except OSError as error:
+            where = printable(f"{mount.point} ({mount.kind})")
+            yield Item("file system", where, goes=False, why=f"it cannot be reached: {error.strerror}")
+            return
+        if fd is None:  # one file is mounted, not a directory
+            return
+        skipped = homes | _engine_directories()
+        listing = Listing(self._is_erasable, self._owns, self._marks().count)
+        try:
+            tour = Tour(fd, skip=skipped)
+            for sight in tour:
+                if (sight.facts.st_dev, sight.facts.st_ino) in homes:
+                    continue
+                item = listing.item(sight, tour.depth)
+                if item is not None:
+                    what, why = item
+                    where = printable(f"{mount.point.rstrip('/')}/{tour.path}{sight.name}")
+                    yield Item(what, where, goes=why is None, why=why)
+        finally:
+            os.close(fd)
+        if tour.walked.unread:
+            where = printable(f"{tour.walked.unread} of {mount.point}")
+            yield Item("directories", where, goes=False, why="they could not be read")
 
 
 class _Marks:
@@ -298,6 +355,22 @@ def _walk(mount: Mount, alive: Callable[[], None], seen: Visit, left: Visit | No
     Raises:
         OSError: it cannot be reached, for another mount hides it.
     """
+    fd = _open(mount, seen if left is None else None)
+    if fd is None:
+        return Walked()
+    try:
+        return walk(fd, seen, left=left, skip=_engine_directories(), alive=alive)
+    finally:
+        os.close(fd)
+
+
+def _open(mount: Mount, seen: Visit | None = None) -> int | None:
+    """
+    Open the root of one file system, as far as it is mounted; None where that is a file, which is shown to `seen`.
+
+    Raises:
+        OSError: it cannot be reached, for another mount hides it.
+    """
     root = clone_of_mount(mount.point)
     if not _is_of(root, mount):
         os.close(root)
@@ -307,16 +380,21 @@ def _walk(mount: Mount, alive: Callable[[], None], seen: Visit, left: Visit | No
         if not _is_of(root, mount):
             raise OSError(errno.ESTALE, "another mount hides it")
         if not stat.S_ISDIR(facts.st_mode):
-            if left is None:
+            if seen is not None:
                 seen(root, "", facts)
-            return Walked()
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+            return None
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
     finally:
         os.close(root)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of a path; None where there is nothing."""
     try:
-        return walk(fd, seen, left=left, skip=_engine_directories(), alive=alive)
-    finally:
-        os.close(fd)
+        facts = Path(path).stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _is_of(root: int, mount: Mount) -> bool:

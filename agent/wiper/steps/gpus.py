@@ -4,9 +4,10 @@ Accelerators: this version cannot look into them, so where there is one it says 
 Nothing here is ever erased.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Item, Looked, Subject, Tell
 
 DEVICES = ("nvidia[0-9]*", "kfd", "davinci[0-9]*")
 
@@ -35,3 +36,7 @@ class Gpus:
         if here:
             return Looked(NOT_EXAMINED, reason=f"cannot look into: {', '.join(here)}"[:300])
         return Looked(NOT_APPLICABLE, reason="no GPU was found")
+
+    def list(self) -> Iterator[Item]:
+        """Give nothing: nothing can be looked into."""
+        return iter(())

@@ -8,13 +8,14 @@ mounted in the private view of a service, end with that process. Ending it would
 import errno
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from agent.wiper import loops, mountinfo
+from agent.wiper.alive import live, whose
 from agent.wiper.children import in_child
 from agent.wiper.mountinfo import beneath
-from agent.wiper.steps import CLEAN, RESIDUE, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import CLEAN, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
 
 LOOK_S = 60.0
 DELETED = " (deleted)"
@@ -30,6 +31,7 @@ class Held:
     def __init__(self, subject: Subject) -> None:
         tenant, ground = subject.tenant, subject.ground
         self._ground = ground
+        self._tenant = tenant
         self._owns = tenant.owns
         self._parent = tenant.home.rpartition("/")[0]
         self._homes = tuple(ground.on_machine(one) for one in (tenant.home, f"{self._parent}/{tenant.quarantine}"))
@@ -57,12 +59,13 @@ class Held:
     def _loops(self) -> list[str]:
         return loops.of_homes(self._ground, self._parent, self._homes)
 
-    def _mounts_elsewhere(self) -> int:
+    def _mounts_elsewhere(self, left_out: Collection[str] = ()) -> int:
         """Count mounts made from the home in the mount namespaces of other processes, each namespace once."""
         here = mountinfo.current()
         places = [mountinfo.on_file_system(home, here) for home in self._homes]
+        # Views of processes left out go with them, unless others have them too.
         seen, found = {_view("self")}, 0
-        for pid in _pids():
+        for pid in _pids(left_out):
             view = _view(pid)
             if view in seen:
                 continue
@@ -72,13 +75,13 @@ class Held:
                 found += any(one and mount.device == one[0] and beneath(root, one[1]) for one in places)
         return found
 
-    def _open_files(self) -> int:
+    def _open_files(self, left_out: Collection[str] = ()) -> int:
         """
         Count the tenant's files without a name that others' processes have open.
 
         The kernel shows a process's files to root, or to its own user: whoever is refused as root asks as that user.
         """
-        found, refused = _answers(in_child(lambda: _held(_pids(), self._owns), LOOK_S))
+        found, refused = _answers(in_child(lambda: _held(_pids(left_out), self._owns), LOOK_S))
         by_user: dict[tuple[int, int], list[str]] = defaultdict(list)
         for pid in refused:
             user = _user(pid)
@@ -87,6 +90,19 @@ class Held:
         for user, pids in by_user.items():
             found += _answers(in_child(_asking(pids, self._owns), LOOK_S, user))[0]
         return found
+
+    def list(self) -> Iterator[Item]:
+        """Give what others hold even now, and what would still be held after the wipe: it ends with their processes."""
+        if self._ground.simulated:
+            return
+        his = {str(pid) for pid in live(whose(self._ground, self._tenant))}
+        why = "it ends with the process that holds it, which is not his"
+        for what, count in (
+            ("mounts in views of others' processes", self._mounts_elsewhere(his)),
+            ("deleted files open in others' processes", self._open_files(his)),
+        ):
+            if count:
+                yield Item(what, f"{count} of them", goes=False, why=why)
 
 
 def _asking(pids: list[str], owns: Callable[[int], bool]) -> Callable[[], bytes]:
@@ -123,8 +139,9 @@ def _is_held(link: str, owns: Callable[[int], bool]) -> bool:
     return facts.st_nlink == 0 and owns(facts.st_uid)
 
 
-def _pids() -> list[str]:
-    return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names only
+def _pids(left_out: Collection[str] = ()) -> list[str]:
+    names = os.listdir("/proc")  # noqa: PTH208 - names only
+    return [name for name in names if name.isdigit() and name not in left_out]
 
 
 def _user(pid: str) -> tuple[int, int] | None:

@@ -11,13 +11,13 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
-from agent.wiper.kernel import open_beneath
+from agent.wiper.kernel import clone_of_mount, open_beneath
 from agent.wiper.removal import remove, unlock
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
-from agent.wiper.walk import Seen, walk
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
+from agent.wiper.walk import Seen, Tour, walk
 
 BATCH = 2_000
 TELL_EVERY_S = 0.5
@@ -182,12 +182,48 @@ class Home:
     def _ours(self, owner: int) -> bool:
         return owner in self._owners
 
+    def list(self) -> Iterator[Item]:
+        """
+        Give each name in the home, that of a directory before what is in it.
+
+        Seen through a private copy of the mount: what lies hidden under other mounts goes when those are detached.
+        """
+        parent = self._ground.open_directory(self._parent)
+        try:
+            bare = parent if self._ground.simulated else clone_of_mount(f"/proc/self/fd/{parent}")
+            try:
+                for name in (self._name, self._quarantine):
+                    yield from _items(bare, name, f"{self._parent}/{name}")
+            finally:
+                if bare != parent:
+                    os.close(bare)
+        finally:
+            os.close(parent)
+
 
 def _batch(directory: int, stuck: set[str]) -> list[tuple[str, bool]]:
     """Return some names of a directory and whether each is a directory; the next call sees what is left."""
     with os.scandir(directory) as entries:
         fresh = (entry for entry in entries if entry.name not in stuck)
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(fresh, BATCH)]
+
+
+def _items(parent: int, name: str, path: str) -> Iterator[Item]:
+    try:
+        fd = open_beneath(parent, name, DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        yield Item("directory", printable(path))
+        tour = Tour(fd)
+        for sight in tour:
+            if not sight.left:
+                kind = "directory" if stat.S_ISDIR(sight.facts.st_mode) else "file"
+                yield Item(kind, printable(f"{path}/{tour.path}{sight.name}"))
+    finally:
+        os.close(fd)
+    if tour.walked.unread:
+        yield Item("directories", f"{tour.walked.unread} in {printable(path)}", goes=False, why="they cannot be read")
 
 
 def _count_tree(parent: int, name: str, seen: Seen, alive: Callable[[], None]) -> int:

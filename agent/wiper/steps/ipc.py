@@ -14,13 +14,14 @@ from msgspec import Struct
 
 from agent.wiper.children import in_child
 from agent.wiper.kernel import clear_own_keyrings, message_queues, remove_queue, remove_semaphores, remove_shared_memory
-from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
 
 REMOVERS: dict[str, Callable[[int], None]] = {
     "shm": remove_shared_memory,
     "sem": remove_semaphores,
     "msg": remove_queue,
 }
+WORDS = {"shm": "shared memory", "sem": "set of semaphores", "msg": "message queue"}
 IDENTIFIER = {"shm": "shmid", "sem": "semid", "msg": "msqid"}
 GONE = {errno.EINVAL, errno.EIDRM}
 EMPTY_KEYRINGS = 2
@@ -95,7 +96,7 @@ class Ipc:
                 removed += keys
             except OSError as error:
                 notes.append(f"keys stay: {error.strerror}")
-        return Erased(removed + self._posix(erase=True), tuple(notes))
+        return Erased(removed + self._remove_queues(), tuple(notes))
 
     def verify(self) -> Looked:
         """Count them again."""
@@ -111,7 +112,7 @@ class Ipc:
         if self._simulated:
             return 0
         keys = sum(count for _, count in self._keys())
-        return sum(1 for _ in self._system_v()) + self._posix(erase=False) + keys
+        return sum(1 for _ in self._system_v()) + len(self._queues()) + keys
 
     def _system_v(self) -> Iterator[KernelObject]:
         for kind in REMOVERS:
@@ -132,21 +133,43 @@ class Ipc:
             if self._owns(uid) and count > EMPTY_KEYRINGS:
                 yield uid, count - EMPTY_KEYRINGS
 
-    def _posix(self, *, erase: bool) -> int:
-        """Count the tenant's POSIX queues, taking them away on the way if told to."""
+    def _queues(self) -> tuple[str, ...]:
+        """Return the names of the tenant's POSIX queues."""
         try:
             directory = message_queues()
         except OSError as error:
             if error.errno == errno.ENODEV:  # a kernel without POSIX queues
-                return 0
+                return ()
             raise
         try:
-            count = 0
-            for name in os.listdir(directory):  # noqa: PTH208 - by descriptor
-                if self._owns(os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid):
-                    count += 1
-                    if erase:
-                        os.unlink(name, dir_fd=directory)
-            return count
+            return tuple(self._owned(directory))
         finally:
             os.close(directory)
+
+    def _remove_queues(self) -> int:
+        names = self._queues()
+        if not names:
+            return 0
+        directory = message_queues()
+        try:
+            for name in names:
+                os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+        return len(names)
+
+    def _owned(self, directory: int) -> Iterator[str]:
+        for name in os.listdir(directory):
+            if self._owns(os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid):
+                yield name
+
+    def list(self) -> Iterator[Item]:
+        """Give them; keys by the user that they are counted for."""
+        if self._simulated:
+            return
+        for one in self._system_v():
+            yield Item(WORDS[one.kind], f"number {one.identifier}")
+        for name in self._queues():
+            yield Item("POSIX message queue", printable(f"/{name}"))
+        for uid, keys in self._keys():
+            yield Item("kernel keys", f"{keys} of user id {uid}")

@@ -8,15 +8,29 @@ have copied the administrator's public key into his own file to have it taken fr
 import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from msgspec.structs import replace
 
 from agent.wiper import sshd
 from agent.wiper.inspection import accounts_of
 from agent.wiper.kernel import open_beneath
-from agent.wiper.lines import Keep, changed, count, rewrite
+from agent.wiper.lines import Keep, changed, numbers, rewrite
 from agent.wiper.removal import remove
 from agent.wiper.sshd import KeyFile
-from agent.wiper.steps import NOT_EXAMINED, RESIDUE, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import (
+    NOT_EXAMINED,
+    RESIDUE,
+    Erased,
+    Found,
+    Item,
+    Looked,
+    Subject,
+    Tell,
+    in_lines,
+    printable,
+)
 
 IN_ITS_PLACE = "removed-by-rackproof"
 """No key, and no word that a shell or an interpreter would take for anything."""
@@ -35,16 +49,7 @@ class Keys:
 
     def find(self) -> Found:
         """Count the tenant's key files and the lines of others' that hold his keys."""
-        own, others, survey = self._survey()
-        found = sum(self._stands(one.path) for one in own)
-        for path in self._program_files(survey):
-            with suppress(OSError):
-                found += count(self._ground, path, _masking(self._blobs))
-        for file in others:
-            # One file that nobody can read must not keep the others as they are; the look afterwards tells of it.
-            with suppress(OSError):
-                found += self._lines(file)
-        return Found(found)
+        return Found(sum(one.goes for one in self.list()))
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
         """Take the tenant's own files away and drop his lines from the others."""
@@ -170,6 +175,29 @@ class Keys:
             os.close(directory)
             return -1, None
         return directory, parts[-1]
+
+    def list(self) -> Iterator[Item]:
+        """Give his key files, and others' lines with his keys; one file that cannot be read does not hide the rest."""
+        own, others, survey = self._survey()
+        yield from (Item("his key file", printable(one.path)) for one in own if self._stands(one.path))
+        for path in self._program_files(survey):
+            yield from self._in(path, partial(self._ground.read, path), _masking(self._blobs))
+        for file in others:
+            yield from self._in(file.path, partial(sshd.read, file), sshd.without(self._blobs))
+        for words in survey.unseen:
+            yield Item("place that keys are taken from", printable(words), goes=False, why="it cannot be looked at")
+
+    def _in(self, path: str, read: Callable[[], str], keep: Keep) -> Iterator[Item]:
+        """Give the lines of one file with his keys."""
+        try:
+            found = tuple(numbers(read(), keep))
+        except OSError as error:
+            words = f"it cannot be read: {error.strerror}"
+            yield Item("file that keys are taken from", printable(path), goes=False, why=words)
+            return
+        for one in in_lines("line with a key of his", path, found):
+            before = path in self._before
+            yield replace(one, goes=False, why="it stood there before he came") if before else one
 
 
 def _masking(blobs: frozenset[str]) -> Keep:

@@ -5,14 +5,17 @@ A locked password alone does not stop key log-ins. Source: usermod(8), -L; sshd(
 """
 
 import time
+from collections.abc import Iterator
 
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or
 from agent.wiper.tools import run
 
 DEADLINE_S = 30.0
 NO_SHELL = "/usr/sbin/nologin"
 SHELLS_OF_NOBODY = frozenset({NO_SHELL, "/sbin/nologin", "/bin/false", "/usr/bin/false"})
 DAY_S = 86_400
+WORDS = {"shell": "a shell", "password": "a password that is not locked", "expiry": "an account that is not expired"}
+"""What is open, for people."""
 
 
 class Login:
@@ -64,3 +67,8 @@ class Login:
         if not expires.isdigit() or int(expires) * DAY_S > time.time():
             found.append("expiry")
         return found
+
+    def list(self) -> Iterator[Item]:
+        """Give the ways in that are open."""
+        if not self._ground.simulated:
+            yield from (Item("way to log in", WORDS[one]) for one in self._open())

@@ -17,13 +17,11 @@ from agent.wiper import lines, loops, mountinfo, names
 from agent.wiper.children import in_child
 from agent.wiper.kernel import release_loop, stop_sharing, swap_off, unmount
 from agent.wiper.mountinfo import beneath
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
 
 FSTAB = "/etc/fstab"
 ROUNDS = 64
 """Of stacked mounts only the topmost can be disconnected from its peers and detached in one round."""
-RUNTIME = "/run/user"
-"""Where a user's memory file system is mounted while he is logged in. Source: user-runtime-dir@.service(5)."""
 CALL_S, SWAP_S = 10.0, 120.0
 """How long one call may take; swapping back in reads all that was swapped out."""
 
@@ -41,7 +39,7 @@ class Mounts:
         self._uid = ground.owner(tenant.uid)
         self._owns = tenant.owns
         # Logging out takes it away, but not where what does that was killed with everything else of his.
-        self._runtime = ground.on_machine(f"{RUNTIME}/{tenant.uid}")
+        self._runtime = ground.on_machine(f"{mountinfo.RUNTIME}/{tenant.uid}")
         self._simulated = ground.simulated
         self._mounted: set[int] = set()
 
@@ -88,7 +86,10 @@ class Mounts:
 
     def _own(self) -> list[mountinfo.Mount]:
         """Return the mounts to detach: one that the home itself lies in is not the tenant's to lose, so both stay."""
-        return [one for one in self._mounts() if not any(beneath(home, one.point) for home in self._homes)]
+        return [one for one in self._mounts() if not self._holds_home(one)]
+
+    def _holds_home(self, mount: mountinfo.Mount) -> bool:
+        return any(beneath(home, mount.point) for home in self._homes)
 
     def _loops(self) -> list[str]:
         in_homes = loops.of_homes(self._ground, self._parent, self._homes, self._mounted)
@@ -112,6 +113,19 @@ class Mounts:
 
     def _forget_lines(self) -> None:
         lines.rewrite(self._ground, FSTAB, self._keep)
+
+    def list(self) -> Iterator[Item]:
+        """Give them; what is behind a mount is not looked at, and not taken away."""
+        for mount in self._mounts():
+            where = printable(f"{mount.point} ({mount.kind})")
+            if self._holds_home(mount):
+                yield Item("mount", where, goes=False, why="the home itself lies in it")
+            else:
+                yield Item("mount", where)
+        yield from (Item("swap file", printable(path)) for path in self._inside(_swap_files()))
+        yield from in_lines("line that mounts", FSTAB, lines.numbers(self._ground.read(FSTAB), self._keep))
+        if not self._simulated:
+            yield from (Item("loop device", device) for device in self._loops())
 
 
 def _bounded(call: Callable[[], None], deadline_s: float) -> None:

@@ -7,13 +7,14 @@ Source: ioctl_ns(2); ip-netns(8), which keeps them in /run/netns.
 import os
 import re
 import stat
+from collections.abc import Iterator
 
 from agent.wiper import mountinfo, uncover
 from agent.wiper.folders import entries, take
 from agent.wiper.inspection import accounts_of
 from agent.wiper.kernel import owner_of_namespace
 from agent.wiper.mountinfo import Mount
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
 from agent.wiper.uncover import above
 
 NAMED = "/run/netns"
@@ -54,10 +55,7 @@ class Namespaces:
         return clean_or(self._count(), "namespaces")
 
     def _count(self) -> int:
-        if self._ground.simulated:
-            return 0
-        points = [one.point for one in self._mounted()]
-        return len(points) + sum(f"{NAMED}/{name}" not in points for name in self._names())
+        return sum(1 for _ in self.list())
 
     def _mounted(self) -> list[Mount]:
         mounts = mountinfo.current()
@@ -95,6 +93,14 @@ class Namespaces:
         return _begins(name, self._tenant.name) and not any(
             _begins(name, other) and len(other) > len(self._tenant.name) for other in accounts
         )
+
+    def list(self) -> Iterator[Item]:
+        """Give them."""
+        if self._ground.simulated:
+            return
+        points = [one.point for one in self._mounted()]
+        named = [path for name in self._names() if (path := f"{NAMED}/{name}") not in points]
+        yield from (Item("namespace", printable(path)) for path in (*points, *named))
 
 
 def _begins(name: str, account: str) -> bool:

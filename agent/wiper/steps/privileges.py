@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from agent.wiper import names
 from agent.wiper.folders import entries, take
-from agent.wiper.lines import Keep, changed, rewrite
+from agent.wiper.lines import Keep, changed, numbers, rewrite
 from agent.wiper.names import Rule
-from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
 from agent.wiper.tools import is_there, run, systemd_runs
 
 DEADLINE_S = 30.0
@@ -122,8 +122,7 @@ class Privileges:
         return clean_or(self._count(), "rules or memories of the tenant")
 
     def _count(self) -> int:
-        lines = sum(self._lines(table) for table in self._tables())
-        return lines + sum(1 for _ in self._remembered()) + sum(1 for _ in self._programs())
+        return sum(1 for _ in self.list())
 
     def _lines(self, table: Table) -> int:
         return changed(self._ground.read(table.path), table.keep)[1]
@@ -162,3 +161,14 @@ class Privileges:
                 plain = stat.S_ISREG(facts.st_mode)
                 if plain and names.mentions(self._ground.read(f"{folder}/{name}"), self._tenant.name):
                     yield folder, name, facts.st_ctime >= self._since
+
+    def list(self) -> Iterator[Item]:
+        """Give the rules, and the files about him."""
+        if self._ground.simulated:
+            return
+        for table in self._tables():
+            yield from in_lines("rule for him", table.path, numbers(self._ground.read(table.path), table.keep))
+        for folder, name, fresh in (*self._remembered(), *self._programs()):
+            path = printable(f"{folder}/{name}")
+            why = None if fresh else "it has not changed since before he came"
+            yield Item("file about him", path, goes=fresh, why=why)

@@ -11,14 +11,12 @@ Source: kill(2), credentials(7); proc(5) for the fields of status; pam_loginuid(
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
 
+from agent.wiper.alive import Whose, is_live, live, says, whose
 from agent.wiper.children import become
-from agent.wiper.groups import own_group
 from agent.wiper.kernel import has_capabilities
-from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
 
 ROUNDS_EMPTY = 3
 """Looks in a row that must find nothing."""
@@ -39,7 +37,7 @@ class Processes:
 
     def find(self) -> Found:
         """Count the tenant's processes."""
-        return Found(0 if self._simulated else len(live(self._whose())))
+        return Found(sum(1 for _ in self.list()))
 
     def erase(self, tell: Tell) -> Erased:
         """Kill until three looks in a row find none, at most two minutes."""
@@ -68,96 +66,20 @@ class Processes:
             time.sleep(PAUSE_S)
         return clean_or(len(seen), "live processes")
 
-    def _whose(self) -> "Whose":
-        return Whose(self._tenant.uid, self._tenant.owns, own_group(self._ground, self._tenant), _ancestors())
+    def _whose(self) -> Whose:
+        return whose(self._ground, self._tenant)
 
-    def _kill(self, pids: set[int], whose: "Whose") -> None:
+    def _kill(self, pids: set[int], whose: Whose) -> None:
         gid = self._tenant.gid if self._tenant.gid is not None else self._tenant.uid
         kill_all_of(self._tenant.uid, gid)
         for pid in pids & live(whose):
             _kill_one(pid, whose)
 
-
-class Whose(NamedTuple):
-    """
-    What makes a process the tenant's.
-
-    `gid`: his group, where it is his alone; `above`: our own process and those that started it, which only their user
-    ids can make his: somebody may have started us from his session.
-    """
-
-    uid: int
-    owns: Callable[[int], bool]
-    gid: int | None
-    above: frozenset[int]
-
-
-class Thread(NamedTuple):
-    """The four user ids, and the four group ids with the supplementary ones."""
-
-    uids: tuple[int, ...]
-    gids: tuple[int, ...]
-
-
-def live(whose: Whose) -> set[int]:
-    """Return the processes of the tenant's that have a living thread; never our own or the first one."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in {1, os.getpid()} and _is_live(int(entry.name), whose):
-            found.add(int(entry.name))
-    return found
-
-
-def _is_live(pid: int, whose: Whose) -> bool:
-    """Threads are looked at one by one: a leader that has ended looks dead while its threads run on."""
-    threads = list(_living(pid))
-    if any(whose.owns(uid) for thread in threads for uid in thread.uids):
-        return True
-    if not threads or pid in whose.above:
-        return False
-    if whose.gid is not None and any(whose.gid in thread.gids for thread in threads):
-        return True
-    return _says(pid, "loginuid") == b"%d" % whose.uid or _is_in_slice(_says(pid, "cgroup"), whose.uid)
-
-
-def _is_in_slice(groups: bytes, uid: int) -> bool:
-    return any(b"/user-%d.slice" % uid in line for line in groups.split(b"\n"))
-
-
-def _says(pid: int, name: str) -> bytes:
-    """Return a file of a process's; nothing where it has ended, or the kernel has no such file."""
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def _ancestors() -> frozenset[int]:
-    found = {os.getpid()}
-    pid = os.getppid()
-    while pid > 1 and pid not in found:
-        found.add(pid)
-        # The name in the second field is the program's choice and may hold anything; the last ")" ends it.
-        fields = _says(pid, "stat").rpartition(b")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 else 0
-    return frozenset(found)
-
-
-def _living(pid: int) -> Iterator[Thread]:
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    for thread in threads:
-        try:
-            raw = (thread / "status").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        # Bytes, split at newlines only: a tenant chooses the Name line and may put other line ends into it.
-        fields = dict(line.split(b":\t", 1) for line in raw.split(b"\n") if b":\t" in line)
-        if fields[b"State"][:1] not in {b"Z", b"X"}:
-            gids = b" ".join((fields[b"Gid"], fields.get(b"Groups", b"")))
-            yield Thread(tuple(map(int, fields[b"Uid"].split())), tuple(map(int, gids.split())))
+    def list(self) -> Iterator[Item]:
+        """Give them."""
+        for pid in () if self._simulated else sorted(live(self._whose())):
+            name = os.fsdecode(says(pid, "comm").rstrip(b"\n"))
+            yield Item("process", f"{pid} ({printable(name)})")
 
 
 def _kill_one(pid: int, whose: Whose) -> None:
@@ -167,7 +89,7 @@ def _kill_one(pid: int, whose: Whose) -> None:
     except ProcessLookupError:
         return
     try:
-        if _is_live(pid, whose):
+        if is_live(pid, whose):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except ProcessLookupError:
         return

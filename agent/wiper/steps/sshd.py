@@ -5,8 +5,10 @@ A second look at what `keys` does, which knows nothing of files: whatever sshd t
 other reasons too, so a refusal alone proves nothing; that it let a key in before, and no longer does, proves something.
 """
 
+from collections.abc import Iterator
+
 from agent.wiper import sshd
-from agent.wiper.steps import CLEAN, NOT_APPLICABLE, RESIDUE, Erased, Found, Looked, Subject, Tell
+from agent.wiper.steps import CLEAN, NOT_APPLICABLE, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
 
 
 class Sshd:
@@ -40,3 +42,7 @@ class Sshd:
 
     def _ask(self) -> list[bool] | None:
         return None if self._simulated else sshd.accepts(self._tenant.name, self._tenant.key_blobs)
+
+    def list(self) -> Iterator[Item]:
+        """Give nothing: it keeps no keys of its own, and being asked would stand in its log."""
+        return iter(())

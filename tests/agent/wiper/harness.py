@@ -195,16 +195,18 @@ class Machine:
         first = Path(f"/proc/{self._view.pid}/task/{self._view.pid}/children").read_text().split()[0]
         self.prefix = ("nsenter", "-t", first, "-m", "-p", "-i")
 
-    def run(self, *argv: str, patience_s: float = 120) -> str:
-        done = subprocess.run([*self.prefix, *argv], capture_output=True, timeout=patience_s, check=False)
+    def run(self, *argv: str, patience_s: float = 120, given: str = "") -> str:
+        done = subprocess.run(
+            [*self.prefix, *argv], capture_output=True, timeout=patience_s, check=False, input=given.encode()
+        )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
     def python_argv(self, code: str, *argv: str) -> list[str]:
         return ["env", f"PYTHONPATH={SOURCE}", sys.executable, "-B", "-c", code, *argv]
 
-    def python(self, code: str, *argv: str) -> str:
-        return self.run(*self.python_argv(code, *argv))
+    def python(self, code: str, *argv: str, given: str = "") -> str:
+        return self.run(*self.python_argv(code, *argv), given=given)
 
     def close(self) -> None:
         self._view.terminate()

@@ -1,12 +1,14 @@
 """What only root writes is compared with what it was at the grant: a change leaves a doubt, an upgrade does not."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wiper.baseline import PROGRAM, SETTING, Baseline, Entry, changes, keep, load, read
+from agent.wiper.accounts import Tenant
+from agent.wiper.baseline import PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
 from agent.wiper.packages import recorded
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
@@ -33,18 +35,31 @@ def test_every_difference_is_a_change_but_for_programs_that_went(before: dict[st
     assert found == expected
 
 
-def test_what_is_kept_is_read_again_and_a_damaged_one_is_not(tmp_path) -> None:
+def test_what_is_kept_is_recalled_and_a_damaged_one_is_not(tmp_path) -> None:
     """Nor one that is whole and another than the one of the record."""
     one, other = of({"/etc/a": "1"}), of({"/etc/a": "2"})
-    keep(tmp_path / "kept", "g1", one)
-    keep(tmp_path / "kept", "g2", other)
-    assert load(tmp_path / "kept", "g1", one.sha256) == one
-    with pytest.raises(ValueError, match="not the one"):
-        load(tmp_path / "kept", "g2", one.sha256)
-    with pytest.raises(ValueError, match="cannot be read"):
-        read(one.write()[:-3], one.sha256)
-    with pytest.raises(OSError, match="No such"):
-        load(tmp_path / "kept", "g3", one.sha256)
+    keep(tmp_path, "g1", one)
+    keep(tmp_path, "g2", other)
+    assert recall(tmp_path, tenant("g1", one.sha256)) == one
+    assert recall(tmp_path, tenant("g2", one.sha256)) is None
+    assert recall(tmp_path, tenant("g3", one.sha256)) is None
+    assert recall(tmp_path, tenant("g1", None)) is None
+    (tmp_path / "baselines/g1").write_bytes(one.write()[:-3])
+    assert recall(tmp_path, tenant("g1", one.sha256)) is None
+
+
+def tenant(generation: str, baseline: str | None) -> Tenant:
+    now = datetime.now(UTC)
+    return Tenant(
+        name="t",
+        uid=2000,
+        home="/home/t",
+        generation=generation,
+        booking_id=None,
+        command_id="g",
+        granted_at=now,
+        baseline=baseline,
+    )
 
 
 @pytest.mark.parametrize(

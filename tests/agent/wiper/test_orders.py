@@ -9,7 +9,18 @@ from agent.wiper.history import History, Known
 from agent.wiper.orders import Answer, Proceed, Refuse, Resume, Verdict, judge, verified
 from agent.wiper.policy import Policy
 from shared.codes import Code, Trouble
-from shared.documents import BenchmarkName, BenchmarkWork, GrantWork, Order, Target, Trust, WipeWork, Work, sign
+from shared.documents import (
+    BenchmarkName,
+    BenchmarkWork,
+    GrantWork,
+    Order,
+    RevokeWork,
+    Target,
+    Trust,
+    WipeWork,
+    Work,
+    sign,
+)
 from shared.messages import Command
 from shared.records import WipeMethod
 from tests.agent.wiper.harness import ENVELOPE
@@ -17,6 +28,7 @@ from tests.agent.wiper.harness import ENVELOPE
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WIPE = WipeWork(target=Target(username="alice", uid=1005, generation="g"), methods=(WipeMethod.HOME_DIRECTORY_PURGE,))
 GRANT = GrantWork(username="alice")
+REVOKE = RevokeWork(target=WIPE.target)
 NOTHING = History({}, {}, frozenset(), -1, None, (), frozenset(), {})
 
 
@@ -49,6 +61,7 @@ def test_an_expired_order_is_refused() -> None:
 def test_an_order_from_the_future_stops_wipes_but_not_grants(ahead: timedelta) -> None:
     """The clock is behind, so expiry means nothing: nothing is destroyed on it."""
     assert code(verdict(order(issued=ahead))) is Code.CLOCK_UNTRUSTED
+    assert code(verdict(order(REVOKE, issued=ahead))) is Code.CLOCK_UNTRUSTED
     assert verdict(order(GRANT, issued=ahead)) == Proceed()
 
 
@@ -101,6 +114,9 @@ def test_an_order_taken_but_never_begun_expires() -> None:
         (WIPE, Policy(dry_run=True), Code.NOT_ALLOWED),
         (WIPE, Policy(wipes_per_day=0), Code.NOT_ALLOWED),
         (GRANT, Policy(dry_run=True, wipes_per_day=0), None),
+        (REVOKE, Policy(kinds=("access_grant", "wipe")), Code.NOT_ALLOWED),
+        (REVOKE, Policy(dry_run=True), Code.NOT_ALLOWED),
+        (REVOKE, Policy(wipes_per_day=0), None),
         (BenchmarkWork(components=(BenchmarkName.CPU,)), Policy(), Code.UNSUPPORTED),
         (WipeWork(target=WIPE.target, methods=tuple(WipeMethod)), Policy(), None),
     ],

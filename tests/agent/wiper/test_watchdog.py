@@ -1,6 +1,7 @@
 """Work that hangs is ended, work that gets on is not, and a wipe goes on without a step that hangs."""
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from agent.wiper.evidence import Machine
 from agent.wiper.ground import simulated_machine
 from agent.wiper.journal import Journal, OrderTaken
 from agent.wiper.plan import plan, promised
-from agent.wiper.steps import Erased, Found, Looked, Step, Subject, Tell
+from agent.wiper.steps import Erased, Found, Item, Looked, Step, Subject, Tell
 from agent.wiper.watchdog import Stalled, Watchdog
 from agent.wiper.wipe import Wipe
 from shared.documents import Target, WipeEvidence, WipeWork
@@ -62,6 +63,9 @@ class Place(Step):
     def erase(self, tell: Tell) -> Erased:
         self._call("erase")
         return Erased(0)
+
+    def list(self) -> Iterator[Item]:
+        return iter(())
 
     def verify(self) -> Looked:
         self._call("verify")

@@ -3,11 +3,15 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 from openapi_spec_validator import validate
 
 from collector.cli.describing import openapi_text
-from collector.store import audit
+from collector.store import accounts, audit, commands
+from shared.documents import Order, RevokeWork, Target, read
+from shared.envelope import Envelope
+from tests.collector.known import NOW
 
 LISTING = {
     "listing_id": "lst_1",
@@ -204,6 +208,26 @@ async def test_a_failed_request_does_not_use_its_key_up(served):
     assert (status, problem["code"]) == (409, "unknown_account")
     right = {"kind": "benchmark", "hardware_id": "hw_1", "components": ["disk"]}
     assert (await platform.ask("POST", "/v1/commands", right, **key))[0] == 202
+
+
+async def test_access_is_revoked_by_the_account_s_name(served, database):
+    """The signed order means the account granted last under it; without one it is 409 with its code."""
+    platform = served()
+    body = {"kind": "access_revoke", "hardware_id": "hw_1", "username": "alice"}
+    status, problem = await platform.ask("POST", "/v1/commands", body)
+    assert (status, problem["code"]) == (409, "unknown_account")
+    granted = (await platform.ask("POST", "/v1/commands", body | {"kind": "access_grant"}))[1]
+    async with database.write() as conn:
+        account = {"hardware_id": "hw_1", "generation": "g7", "username": "alice", "uid": 1001, "booking_id": None}
+        await accounts.record_grant(conn, **account, command_id=granted["command_id"], granted_at=NOW)
+    status, queued = await platform.ask("POST", "/v1/commands", body)
+    assert (status, queued["kind"], queued["state"]) == (202, "access_revoke", "queued")
+    async with database.read() as conn:
+        row = await commands.get(conn, queued["command_id"])
+    order = read(msgspec.json.decode(row.envelope, type=Envelope).payload, Order)
+    assert order.work == RevokeWork(target=Target(username="alice", uid=1001, generation="g7"))
+    assert (await platform.ask("POST", "/v1/commands", body | {"methods": ["user_deletion"]}))[0] in {400, 422}
+    assert (await served("auditor").ask("POST", "/v1/commands", body))[0] == 403
 
 
 async def test_writes_are_in_the_audit_trail(served, database):

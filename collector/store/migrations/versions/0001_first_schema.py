@@ -249,7 +249,9 @@ def upgrade() -> None:
         sa.Column("detail", sa.String(), nullable=True),
         sa.Column("result", sa.Text(), nullable=True),
         sa.Column("progress", Json(), nullable=True),
-        sa.CheckConstraint("kind IN ('benchmark', 'wipe', 'access_grant')", name=op.f("ck_command_kind_known")),
+        sa.CheckConstraint(
+            "kind IN ('benchmark', 'wipe', 'access_grant', 'access_revoke')", name=op.f("ck_command_kind_known")
+        ),
         sa.CheckConstraint(
             "state IN ('queued', 'sent', 'accepted', 'running', 'succeeded', 'partial', 'failed', 'refused', "
             "'expired', 'canceled', 'unknown')",

@@ -1,0 +1,134 @@
+"""An order's way through its steps: each journalled before and after, then a look at each place."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from agent.wiper.evidence import MAX_NOTES
+from agent.wiper.journal import AttemptStarted, Journal, StepDone, StepIntended
+from agent.wiper.plan import Planned, obstacle, patience_s
+from agent.wiper.steps import NOT_EXAMINED, Looked, Step
+from agent.wiper.watchdog import Stalled, Watchdog
+from shared.documents import PlaceReport, Verification
+
+log = structlog.get_logger()
+
+Report = Callable[[str, int, int], None]
+"""Tells the agent: step, done, of."""
+
+Clock = Callable[[], datetime]
+
+
+class Course:
+    """
+    The course of one order; may be begun again after any interruption.
+
+    Args:
+        command_id: The order's.
+        journal: Where intents go before acts.
+        now: The clock.
+        report: Progress for the agent.
+
+    Attributes:
+        scope: How far the last look at the machine's files went, if one did.
+    """
+
+    def __init__(self, command_id: str, journal: Journal, now: Clock, report: Report) -> None:
+        self.scope: Verification | None = None
+        self._command_id = command_id
+        self._journal = journal
+        self._now = now
+        self._report = report
+        self._watchdog = Watchdog()
+
+    def alive(self) -> None:
+        """Say that a step gets on."""
+        self._watchdog.feed()
+
+    def begin(self, boot_id: str) -> None:
+        """
+        Write down that an attempt begins.
+
+        Raises:
+            Trouble: `journal_unwritable`.
+        """
+        self._journal.append(self._now(), AttemptStarted(command_id=self._command_id, boot_id=boot_id))
+
+    def take(self, planned: Planned, steps: dict[str, Step]) -> None:
+        """
+        Take one step, unless what must be clean before it is not.
+
+        Raises:
+            Trouble: `journal_unwritable`.
+        """
+        step, command_id = steps[planned.step], self._command_id
+        started = time.monotonic()
+        skipped = obstacle(planned, {place: self._looked(steps[place]).state for place in planned.after})
+        if skipped:
+            self._journal.append(self._now(), StepDone(command_id=command_id, step=step.name, skipped=skipped))
+            return
+        self._report(step.name, 0, 0)
+        try:
+            with self._watchdog.watching(patience_s(step.name)):
+                found = step.find()
+        except (OSError, ValueError, Stalled) as error:
+            # What cannot be looked at is not erased either: its findings would be lost.
+            note = f"left out: it could not be looked at: {_named(error, step)}"
+            log.warning("wiper.step_blind", step=step.name, error=str(error))
+            self._journal.append(self._now(), StepDone(command_id=command_id, step=step.name, skipped=note))
+            return
+        self._journal.append(
+            self._now(),
+            StepIntended(command_id=command_id, step=step.name, found=found.items, findings=found.findings),
+        )
+        self._journal.append(self._now(), self._erase(step, found.items, started))
+
+    def _erase(self, step: Step, found: int, started: float) -> StepDone:
+        def tell(done: int, of: int) -> None:
+            self._watchdog.feed()
+            self._report(step.name, done, max(of, found))
+
+        removed, notes, findings = 0, tuple[str, ...](), tuple[str, ...]()
+        try:
+            with self._watchdog.watching(patience_s(step.name)):
+                erased = step.erase(tell)
+            removed, notes, findings = erased.removed, erased.notes, erased.findings
+        except (OSError, ValueError, Stalled) as error:
+            notes = (f"stopped: {_named(error, step)}",)
+            log.warning("wiper.step_stopped", step=step.name, error=str(error))
+        return StepDone(
+            command_id=self._command_id,
+            step=step.name,
+            removed=removed,
+            notes=notes[:MAX_NOTES],
+            took_ms=_ms_since(started),
+            findings=findings,
+        )
+
+    def verify(self, step: Step) -> PlaceReport:
+        """Look at a place again; one that cannot be looked at is not examined, whatever else was."""
+        started = time.monotonic()
+        self._report(f"verify {step.name}", 0, 0)
+        looked = self._looked(step)
+        self.scope = looked.scope or self.scope
+        return PlaceReport(
+            name=step.name, state=looked.state, reason=looked.reason, left=looked.left, took_ms=_ms_since(started)
+        )
+
+    def _looked(self, step: Step) -> Looked:
+        try:
+            with self._watchdog.watching(patience_s(step.name)):
+                return step.verify()
+        except (OSError, ValueError, Stalled) as error:
+            log.warning("wiper.not_examined", step=step.name, error=str(error) or _named(error, step))
+            return Looked(NOT_EXAMINED, reason=f"the look could not run: {_named(error, step)}")
+
+
+def _named(error: BaseException, step: Step) -> str:
+    return f"no progress for {patience_s(step.name):.0f} s" if isinstance(error, Stalled) else type(error).__name__
+
+
+def _ms_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
