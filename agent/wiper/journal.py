@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
+from agent.wiper.treated import Treated
 from shared.codes import Code, Trouble
 from shared.documents import Medium, PlaceReport, Verification
 from shared.envelope import Envelope
@@ -52,7 +53,7 @@ class StepIntended(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StepDone(Struct, frozen=True, kw_only=True, tag=True):
-    """What a step removed, or why it was left out."""
+    """What a step removed and did to the blocks below, or why it was left out."""
 
     command_id: str
     step: str
@@ -60,6 +61,7 @@ class StepDone(Struct, frozen=True, kw_only=True, tag=True):
     took_ms: int = 0
     notes: tuple[str, ...] = ()
     skipped: str | None = None
+    treated: tuple[Treated, ...] = ()
 
 
 class Verified(Struct, frozen=True, kw_only=True, tag=True):

@@ -44,14 +44,16 @@ _PURGE = (
     Planned("elsewhere", after=CORE),
     Planned("dumps"),
 )
+# Trim goes after all that frees blocks. It is no place: nobody promises what a device does.
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
     WipeMethod.SSH_KEY_REMOVAL: (Planned("sshd"), Planned("keys"), Planned("sshd")),
-    WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("processes")),
+    WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("trim"), Planned("processes")),
     WipeMethod.USER_DELETION: (
         *_PURGE,
         # The account goes last: as long as it stands, its name tells whose the rest is.
         Planned("privileges"),
         Planned("account", after=CORE),
+        Planned("trim"),
         Planned("processes"),
     ),
 }

@@ -10,7 +10,7 @@ from agent.wiper import history, media
 from agent.wiper.evidence import MAX_NOTES, Machine, evidence, unexamined
 from agent.wiper.journal import AttemptEnded, AttemptStarted, Journal, StepDone, StepIntended, Verified
 from agent.wiper.plan import Planned, obstacle, plan, promised
-from agent.wiper.steps import NOT_EXAMINED, Looked, Step, Subject
+from agent.wiper.steps import NOT_EXAMINED, Erased, Looked, Step, Subject
 from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
 from agent.wiper.steps.containers import Containers
@@ -28,6 +28,7 @@ from agent.wiper.steps.privileges import Privileges
 from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
 from agent.wiper.steps.sshd import Sshd
+from agent.wiper.steps.trim import Trim
 from shared.documents import Medium, Order, PlaceReport, Verification, WipeEvidence, WipeWork
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Gpus(subject),
         Privileges(subject),
         Account(subject),
+        Trim(subject),
     )
     return {step.name: step for step in steps}
 
@@ -162,18 +164,18 @@ class Wipe:
         def tell(done: int, of: int) -> None:
             self._report(step.name, done, max(of, found))
 
-        removed, notes = 0, tuple[str, ...]()
+        erased = Erased(0)
         try:
             erased = step.erase(tell)
-            removed, notes = erased.removed, erased.notes
         except (OSError, ValueError) as error:
-            notes = (f"stopped: {type(error).__name__}",)
+            erased = Erased(0, (f"stopped: {type(error).__name__}",))
             log.warning("wiper.step_stopped", step=step.name, error=str(error))
         return StepDone(
             command_id=self._order.command_id,
             step=step.name,
-            removed=removed,
-            notes=notes[:MAX_NOTES],
+            removed=erased.removed,
+            notes=erased.notes[:MAX_NOTES],
+            treated=erased.treated,
             took_ms=_ms_since(started),
         )
 

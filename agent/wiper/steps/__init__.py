@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
 from agent.wiper.ground import Ground
+from agent.wiper.treated import Treated
 from shared.documents import Verification
 
 Tell = Callable[[int, int], None]
@@ -21,10 +22,15 @@ CLEAN, RESIDUE, NOT_EXAMINED, NOT_APPLICABLE = "clean", "residue", "not_examined
 
 
 class Subject(NamedTuple):
-    """Whose traces, and where: all that a step is told. Nothing of it comes from an order's text."""
+    """
+    Whose traces, and where: all that a step is told. Nothing of it comes from an order's text.
+
+    `overwrite`: the provider's, "auto" or "never".
+    """
 
     ground: Ground
     tenant: Tenant
+    overwrite: str = "auto"
 
 
 class Found(Struct, frozen=True):
@@ -39,10 +45,24 @@ class Found(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """What erasing took away, and what stood in its way."""
+    """What erasing took away, and what stood in its way; `treated`: what it did to the blocks below."""
 
     removed: int
     notes: tuple[str, ...] = ()
+    treated: tuple[Treated, ...] = ()
+
+
+class Item(Struct, frozen=True):
+    """
+    One thing that a wipe would take away, or would find and leave.
+
+    `what`: its kind in words; `where`: a path or an id, printable; `goes`: whether it would be gone, and `why` if not.
+    """
+
+    what: str
+    where: str
+    goes: bool = True
+    why: str | None = None
 
 
 class Looked(Struct, frozen=True):

@@ -13,9 +13,12 @@ import stat
 import time
 from itertools import islice
 
+from agent.wiper import media
 from agent.wiper.kernel import open_beneath
+from agent.wiper.overwriting import Decide, Overwriter
 from agent.wiper.removal import remove, unlock
 from agent.wiper.steps import Erased, Found, Looked, Subject, Tell, clean_or
+from agent.wiper.treated import Treated
 from agent.wiper.walk import Seen, walk
 
 BATCH = 2_000
@@ -25,11 +28,21 @@ COMPROMISE = "a setuid file of root lay in the home: the tenant had root, nothin
 
 
 class Home:
-    """The tenant's home directory, under its own name and under the quarantine's."""
+    """
+    The tenant's home directory, under its own name and under the quarantine's.
+
+    Args:
+        subject: Whose.
+        decide: Whether its files are overwritten, asked once of the quarantine.
+    """
 
     name = "home"
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, decide: Decide = media.overwrites) -> None:
+        self._decide: Decide | None = decide if subject.overwrite == "auto" and not subject.ground.simulated else None
+        self._overwriter: Overwriter | None = None
+        self._treated: list[Treated] = []
+        self._tenants = subject.tenant.owns
         self._ground = subject.ground
         self._parent, _, self._name = subject.tenant.home.rpartition("/")
         self._quarantine = subject.tenant.quarantine
@@ -59,7 +72,7 @@ class Home:
                 self._empty_quarantine(parent, tell, notes)
         finally:
             os.close(parent)
-        return Erased(self._removed, tuple(dict.fromkeys(notes)))
+        return Erased(self._removed, tuple(dict.fromkeys(notes)), tuple(self._treated))
 
     def verify(self) -> Looked:
         """See whether either name still exists, and count what is below."""
@@ -107,8 +120,12 @@ class Home:
         try:
             if os.fstat(quarantine).st_uid != os.geteuid():
                 raise OSError(errno.EPERM, "the quarantine is not ours")
+            self._overwriter = self._overwriter_for(quarantine, tell)
             self._drain(quarantine, quarantine, tell, notes)
         finally:
+            if self._overwriter is not None:
+                self._treated += self._overwriter.treated(quarantine)
+                notes += self._overwriter.notes()
             os.close(quarantine)
         try:
             remove(parent, self._quarantine, folder=True, ours=self._ours)
@@ -117,10 +134,17 @@ class Home:
             notes.append(f"the home's directory stays: {error.strerror}")
         os.fsync(parent)
 
+    def _overwriter_for(self, quarantine: int, tell: Tell) -> Overwriter | None:
+        if self._decide is None or not self._decide(quarantine):
+            return None
+        return Overwriter(self._tenants, lambda: self._tell(tell))
+
     def _drain(self, directory: int, top: int, tell: Tell, notes: list[str]) -> None:
         """Empty one directory; the top's directories are emptied and removed, others are renamed up into the top."""
         stuck: set[str] = set()
         while batch := _batch(directory, stuck):
+            if self._overwriter is not None:
+                self._overwriter.overwrite_all(directory, (name for name, folder in batch if not folder))
             for name, folder in batch:
                 try:
                     if not folder:
@@ -183,6 +207,8 @@ class Home:
 
 def _batch(directory: int, stuck: set[str]) -> list[tuple[str, bool]]:
     """Return some names of a directory and whether each is a directory; the next call sees what is left."""
+    # btrfs lists what was there when the directory was opened or wound back, and directories are moved in since then.
+    os.lseek(directory, 0, os.SEEK_SET)
     with os.scandir(directory) as entries:
         fresh = (entry for entry in entries if entry.name not in stuck)
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(fresh, BATCH)]
