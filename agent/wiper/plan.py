@@ -11,9 +11,9 @@ CORE = ("processes", "mounts")
 _KEYS = ("keys", "sshd")
 _HOME = (
     *("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "held"),
-    *("dumps", "containers", "gpus"),
+    *("dumps", "containers", "gpus", "copies"),
 )
-_USER = (*_HOME, "privileges", "account")
+_USER = (*_HOME, "privileges", "account", "directory")
 
 PROMISED: dict[WipeMethod, tuple[str, ...]] = {
     WipeMethod.SSH_KEY_REMOVAL: _KEYS,

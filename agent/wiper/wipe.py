@@ -14,6 +14,8 @@ from agent.wiper.steps import NOT_EXAMINED, Erased, Looked, Step, Subject
 from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
 from agent.wiper.steps.containers import Containers
+from agent.wiper.steps.copies import Copies
+from agent.wiper.steps.directory import Directory
 from agent.wiper.steps.dumps import Dumps
 from agent.wiper.steps.elsewhere import Elsewhere
 from agent.wiper.steps.gpus import Gpus
@@ -60,6 +62,8 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Privileges(subject),
         Account(subject),
         Trim(subject),
+        Copies(subject),
+        Directory(subject),
     )
     return {step.name: step for step in steps}
 

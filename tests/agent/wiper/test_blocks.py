@@ -31,6 +31,12 @@ cp plain deep/er/copy
 ln deep/er/copy deep/linked
 sync
 """
+SNAPSHOT = """
+import fcntl, os, struct, sys
+# Source: Linux, include/uapi/linux/btrfs.h, BTRFS_IOC_SNAP_CREATE_V2 and BTRFS_SUBVOL_RDONLY.
+home = os.open('/home', os.O_RDONLY)
+fcntl.ioctl(home, 0x50009417, bytearray(struct.pack('=qQQ32x4040s', home, 0, 2, sys.argv[1].encode())), True)
+"""
 PURGE = """
 import os, sys
 from datetime import UTC, datetime
@@ -143,3 +149,39 @@ def test_overwriting_removes_the_content_where_it_is_written_in_place(machine: M
     written = int(machine.python(PURGE, target.username, str(target.uid), "overwritten"))
     assert size * 2 < written < size * 2 + 100_000
     assert disk.marks() == 0
+
+
+def test_a_snapshot_made_since_the_grant_is_told_and_left(machine: Machine, image, grant, wipe) -> None:
+    """One of before holds nothing of his. What is in the other stays readable, on the medium too."""
+    disk = image("btrfs")
+    machine.python(SNAPSHOT, "before")
+    machine.run("sleep", "1.1")
+    target = grant("copied")
+    as_tenant(machine, target, WRITE)
+    machine.python(SNAPSHOT, "after")
+    evidence = wipe(target)
+    place = next(one for one in evidence.places if one.name == "copies")
+    assert (place.state, place.left) == ("residue", 1)
+    assert evidence.methods[0].status is WipeStatus.PARTIAL
+    assert "copies: 1 btrfs snapshots made since the account was" in evidence.methods[0].reasons
+    assert machine.run("ls", "/home") == "after\nbefore\n"
+    assert machine.run("grep", "-c", MARK, "/home/after/copied/plain") == f"{MARKERS}\n"
+    assert disk.marks() >= MARKERS
+
+
+def test_an_account_that_a_directory_also_knows_lives_on(machine: Machine, grant, wipe, missing) -> None:
+    """By a record of systemd's, which nobody's userdel removes."""
+    if not Path("/lib/x86_64-linux-gnu/libnss_systemd.so.2").exists():
+        missing("libnss_systemd")
+    target = grant("listed")
+    record = '{"userName": "listed", "uid": 54321, "gid": 54321, "disposition": "regular"}'
+    put = "mkdir -p /etc/userdb; echo \"$0\" > /etc/userdb/listed.user; sed -i 's/^passwd:.*/passwd: files systemd/' "
+    machine.run("sh", "-c", f"cp /etc/nsswitch.conf /root/kept; {put} /etc/nsswitch.conf", record)
+    try:
+        evidence = wipe(target, WipeMethod.USER_DELETION)
+    finally:
+        machine.run("sh", "-c", "rm -r /etc/userdb; cp /root/kept /etc/nsswitch.conf")
+    place = next(one for one in evidence.places if one.name == "directory")
+    assert (place.state, place.left) == ("residue", 1)
+    assert place.reason == "systemd knows an account of this name or number"
+    assert evidence.methods[0].status is WipeStatus.PARTIAL
