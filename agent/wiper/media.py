@@ -135,7 +135,7 @@ def overwrites(directory: int) -> bool:
         mount = next(one for one in current() if one.device == number)
         device = block_device(number)
         shares = mount.kind == "xfs" and xfs_shares_extents(directory)
-        return is_overwritable(mount.kind, _options(mount, device), device, shares_extents=shares)
+        return is_overwritable(mount.kind, options_of(mount, device), device, shares_extents=shares)
     except (OSError, ValueError, StopIteration):
         return False
 
@@ -145,7 +145,7 @@ def number_of(device: int) -> str:
     return f"{os.major(device)}:{os.minor(device)}"
 
 
-def _options(mount: Mount, device: Device | None) -> tuple[str, ...] | None:
+def options_of(mount: Mount, device: Device | None) -> tuple[str, ...] | None:
     """Return a file system's options. Of ext, mountinfo leaves out what is the default of this very file system."""
     options = tuple(mount.options.split(","))
     if mount.kind not in {"ext3", "ext4"}:

@@ -7,6 +7,8 @@ from msgspec.structs import replace
 
 from shared.documents import Medium
 
+MAX_NOTE = 80
+
 
 class Treated(Struct, frozen=True, kw_only=True):
     """
@@ -36,7 +38,7 @@ def _with(medium: Medium, done: list[Treated]) -> Medium:
     overwritten = sum(one.overwritten_bytes for one in done)
     trims = [one for one in done if one.trimmed_bytes is not None or one.note is not None]
     trimmed = trims[-1].trimmed_bytes if trims else None
-    note = trims[-1].note if trims else None
+    note = trims[-1].note[:MAX_NOTE] if trims and trims[-1].note else None
     words = (
         *(("overwritten",) if overwritten else ()),
         "unlinked",

@@ -44,24 +44,48 @@ from agent.wiper.accounts import Tenant
 from agent.wiper.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.home import Home
-name, uid, overwritten = sys.argv[1], int(sys.argv[2]), sys.argv[3] == 'overwritten'
+name, uid, policy, decided = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == 'yes'
 tenant = Tenant(name=name, uid=uid, home=f'/home/{name}', generation='g', booking_id=None, command_id='c',
                 granted_at=datetime.now(UTC))
-erased = Home(Subject(real_machine(), tenant), lambda _: overwritten).erase(lambda *_: None)
+erased = Home(Subject(real_machine(), tenant, policy), lambda _: decided).erase(lambda *_: None)
 assert not os.path.exists(f'/home/{name}') and not erased.notes, erased
 print(sum(one.overwritten_bytes for one in erased.treated))
+"""
+DECIDE = """
+import os, sys
+from agent.wiper import media
+from agent.wiper.mountinfo import current
+mount = next(one for one in current() if one.point == '/home')
+spinning = media.Device(name=sys.argv[1], rotational='1', path='/sys/devices/pci0/ata1/block/sda')
+options = media.options_of(mount, spinning)
+print(media.is_overwritable('ext4', options, spinning, shares_extents=False), media.overwrites(os.open('/home', 0)))
+"""
+ELSEWHERE = """
+import os, sys
+from datetime import UTC, datetime, timedelta
+from agent.wiper.accounts import Tenant
+from agent.wiper.ground import real_machine
+from agent.wiper.steps import Subject
+from agent.wiper.steps.elsewhere import Elsewhere
+tenant = Tenant(name=sys.argv[1], uid=int(sys.argv[2]), home='/home/around', generation='g', booking_id=None,
+                command_id='c', granted_at=datetime.now(UTC) - timedelta(minutes=5))
+device = os.stat('/home').st_dev
+erased = Elsewhere(Subject(real_machine(), tenant), lambda top: os.fstat(top).st_dev == device).erase(lambda *_: None)
+# Root has a file in there, which keeps the directory.
+assert erased.notes == ('an item stays: Directory not empty',), erased
+print(erased.removed, sum(one.overwritten_bytes for one in erased.treated))
 """
 
 
 class Image:
     """A file with a file system in it, on a disk of the machine's, mounted where the view's homes are."""
 
-    def __init__(self, machine: Machine, path: Path, kind: str) -> None:
+    def __init__(self, machine: Machine, path: Path, kind: str, *words: str) -> None:
         self._machine = machine
         self._path = path
         with path.open("wb") as file:
             file.truncate(400 * 2**20)
-        subprocess.run([*MAKE[kind].split(), str(path)], check=True, capture_output=True)
+        subprocess.run([*MAKE[kind].split(), *words, str(path)], check=True, capture_output=True)
         machine.run("sh", "-c", NODES)
         self.device = machine.run("losetup", "--show", "--find", str(path)).strip()
         machine.run("mount", self.device, "/home")
@@ -79,14 +103,14 @@ class Image:
 
 
 @pytest.fixture
-def image(machine: Machine, machine_state: Path, missing: Callable[[str], None]) -> Iterator[Callable[[str], Image]]:
+def image(machine: Machine, machine_state: Path, missing: Callable[[str], None]) -> Iterator[Callable[..., Image]]:
     """Makes one of this kind."""
     made: list[Image] = []
 
-    def make(kind: str) -> Image:
+    def make(kind: str, *words: str) -> Image:
         if not shutil.which(MAKE[kind].split()[0]):
             missing(MAKE[kind].split()[0])
-        made.append(Image(machine, machine_state / "medium.img", kind))
+        made.append(Image(machine, machine_state / "medium.img", kind, *words))
         return made[-1]
 
     yield make
@@ -114,13 +138,18 @@ def wipe(root_wiper: Wiper, machine_platform: Platform) -> Callable[..., WipeEvi
     return order
 
 
-@pytest.mark.parametrize("kind", sorted(MAKE))
-def test_plain_removal_leaves_all_of_it_on_the_medium(machine: Machine, image, grant, kind: str) -> None:
-    """Why there is more than that: each line can still be read."""
+@pytest.mark.parametrize(
+    ("kind", "policy", "decided"),
+    [("ext4", "auto", "no"), ("xfs", "auto", "no"), ("btrfs", "auto", "no"), ("ext4", "never", "yes")],
+)
+def test_plain_removal_leaves_all_of_it_on_the_medium(
+    machine: Machine, image, grant, kind: str, policy: str, decided: str
+) -> None:
+    """Where overwriting means nothing, or the provider wants none: each line can still be read."""
     disk = image(kind)
-    target = grant(f"plain{kind}")
+    target = grant(f"{policy}{kind}")
     as_tenant(machine, target, WRITE)
-    assert machine.python(PURGE, target.username, str(target.uid), "plain") == "0\n"
+    assert machine.python(PURGE, target.username, str(target.uid), policy, decided) == "0\n"
     assert disk.marks() >= MARKERS
 
 
@@ -146,9 +175,44 @@ def test_overwriting_removes_the_content_where_it_is_written_in_place(machine: M
     target = grant("spinning")
     as_tenant(machine, target, WRITE + "rm deep/linked; echo x > sparse; truncate -s 1T sparse; sync")
     size = int(machine.run("stat", "-c", "%s", "/home/spinning/plain"))
-    written = int(machine.python(PURGE, target.username, str(target.uid), "overwritten"))
+    written = int(machine.python(PURGE, target.username, str(target.uid), "auto", "yes"))
     assert size * 2 < written < size * 2 + 100_000
     assert disk.marks() == 0
+
+
+def test_files_elsewhere_are_overwritten_too_and_nobody_elses(machine: Machine, image, grant) -> None:
+    """All of a file system with one more walk; a neighbour's file and what has two names stay as they are."""
+    disk = image("ext4")
+    target = grant("around")
+    machine.run("install", "-d", "-o", str(target.uid), "/home/shared/in")
+    as_tenant(machine, target, "HOME=/home/shared/in; " + WRITE + "rm deep/linked; chattr +A plain")
+    machine.run("sh", "-c", "echo precious > /home/shared/his; ln /home/shared/his /home/shared/in/two")
+    machine.run("chattr", "+i", "/home/shared/in/plain")
+    removed, written = machine.python(ELSEWHERE, "around", str(target.uid)).split()
+    assert int(removed) >= 5
+    assert int(written) > MARKERS * 2 * len(MARK)
+    assert machine.run("cat", "/home/shared/his", "/home/shared/in/two") == "precious\n" * 2
+    assert disk.marks() == 0
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("0", "False"), ("1", "True")])
+def test_xfs_says_whether_files_may_share_blocks(machine: Machine, image, flag: str, expected: str) -> None:
+    """By its geometry; mount options do not tell."""
+    image("xfs", "-m", f"reflink={flag}")
+    code = "import os; from agent.wiper.kernel import *; print(xfs_shares_extents(os.open('/home', os.O_RDONLY)))"
+    assert machine.python(code) == f"{expected}\n"
+
+
+@pytest.mark.parametrize(("default", "expected"), [("^journal_data", "True"), ("journal_data", "False")])
+def test_a_data_journal_is_seen_though_it_is_the_default_of_the_file_system(
+    machine: Machine, image, default: str, expected: str
+) -> None:
+    """The list of mounts does not show defaults. A loop device itself is no spinning disk, whatever it says."""
+    device = image("ext4").device
+    machine.run("umount", "/home")
+    machine.run("tune2fs", "-o", default, device)
+    machine.run("mount", device, "/home")
+    assert machine.python(DECIDE, device.removeprefix("/dev/")) == f"{expected} False\n"
 
 
 def test_a_snapshot_made_since_the_grant_is_told_and_left(machine: Machine, image, grant, wipe) -> None:
