@@ -51,6 +51,18 @@ erased = Home(Subject(real_machine(), tenant, policy), lambda _: decided).erase(
 assert not os.path.exists(f'/home/{name}') and not erased.notes, erased
 print(sum(one.overwritten_bytes for one in erased.treated))
 """
+LATE = """
+import sys
+from datetime import UTC, datetime
+from agent.wiper.accounts import Tenant
+from agent.wiper.ground import real_machine
+from agent.wiper.steps import Subject
+from agent.wiper.steps.trim import Trim
+tenant = Tenant(name='late', uid=5000, home='/home/late', generation='g', booking_id=None, command_id='c',
+                granted_at=datetime.now(UTC))
+erased = Trim(Subject(real_machine(), tenant), float(sys.argv[1])).erase(lambda *_: None)
+print(erased.removed, erased.notes, {(one.trimmed_bytes is None, one.note) for one in erased.treated})
+"""
 DECIDE = """
 import os, sys
 from agent.wiper import media
@@ -167,6 +179,18 @@ def test_a_wipe_trims_what_it_freed(machine: Machine, image, grant, wipe, kind: 
     assert home.trimmed_bytes is not None
     assert home.trimmed_bytes > MARKERS * 2 * len(MARK)
     assert disk.marks() == 0
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "expected"),
+    [("60", "0 () {(False, None)}"), ("0", "0 ('not trimmed: no time was left',) {(True, 'no time was left')}")],
+)
+def test_a_trim_that_does_not_come_to_its_end_is_a_note(
+    machine: Machine, image, deadline_s: str, expected: str
+) -> None:
+    """Told with the medium; it raises nothing."""
+    image("ext4")
+    assert machine.python(LATE, deadline_s) == f"{expected}\n"
 
 
 def test_overwriting_removes_the_content_where_it_is_written_in_place(machine: Machine, image, grant) -> None:
