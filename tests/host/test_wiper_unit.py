@@ -231,6 +231,23 @@ def test_the_unit_may_trim(wiped):
     assert {one.note for one in wiped.evidence.media} == {None}
 
 
+def test_a_tool_that_needs_devices_is_run_apart(unit):
+    """Its words and its exit code come back, and one that hangs is ended, with its unit."""
+    code = """
+import sys, time
+from agent.wiper.tools import run_apart
+done = run_apart('sh', '-c', 'echo out; echo err >&2; exit 3', deadline_s=10)
+before = time.monotonic()
+try:
+    hung = run_apart('sleep', '60', deadline_s=1).code != 0
+except TimeoutError:
+    hung = True
+print(done.code, done.out.strip(), done.words, hung, time.monotonic() - before < 20)
+"""
+    assert unit.machine.python(code) == "3 out err True True\n"
+    assert unit.machine.run("sh", "-c", "pgrep -x sleep || true") == ""
+
+
 def test_what_makes_no_copies_is_not_doubted(wiped):
     """No snapshots and no directory service here: neither keeps a wipe from success."""
     states = {place.name: place.state for place in wiped.evidence.places}
