@@ -4,12 +4,14 @@ The subvolumes of a btrfs and which of them are snapshots, by the kernel's own w
 Source: Linux, include/uapi/linux/btrfs.h and btrfs_tree.h (struct btrfs_ioctl_search_args, struct btrfs_root_item).
 """
 
+import errno
 import fcntl
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 TREE_SEARCH = (3 << 30) | (4096 << 16) | (0x94 << 8) | 17
+GET_FLAGS, SET_FLAGS, READ_ONLY = 0x8008_9419, 0x4008_941A, 2
 ROOT_TREE, ROOT_ITEM = 1, 132
 FIRST, LAST = 256, 2**64 - 256
 """Ids of subvolumes."""
@@ -51,6 +53,23 @@ def subvolumes(directory: int) -> tuple[Subvolume, ...]:
             start = (number, kind, offset + 1)
             if kind == ROOT_ITEM and (one := parse(number, item)) is not None:
                 found.append(one)
+
+
+def make_writable(directory: int) -> None:
+    """
+    Make a subvolume writable that is read-only, as its owner can make it; what is no subvolume stays as it is.
+
+    Raises:
+        OSError: it stays read-only.
+    """
+    try:
+        (flags,) = struct.unpack("=Q", fcntl.ioctl(directory, GET_FLAGS, bytes(8)))
+    except OSError as error:
+        if error.errno in {errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP}:
+            return
+        raise
+    if flags & READ_ONLY:
+        fcntl.ioctl(directory, SET_FLAGS, struct.pack("=Q", flags & ~READ_ONLY))
 
 
 def _items(raw: bytes, count: int) -> Iterator[tuple[int, int, int, bytes]]:

@@ -3,7 +3,8 @@ The home: taken over, renamed to a quarantine name beside it, emptied without re
 
 The rename is atomic: afterwards the path is free, keys in the home admit nobody, and a run that was cut off finds the
 quarantine. Directories found deeper are renamed up into the quarantine before they are emptied, so that no depth costs
-a stack, and no path is ever longer than two names.
+a stack, and no path is ever longer than two names. Out of a btrfs subvolume only other subvolumes can be renamed: in
+one, directories are renamed up to its own top.
 """
 
 import errno
@@ -13,7 +14,7 @@ import stat
 import time
 from itertools import islice
 
-from agent.wiper import media
+from agent.wiper import btrfs, media
 from agent.wiper.kernel import open_beneath
 from agent.wiper.overwriting import Decide, Overwriter
 from agent.wiper.removal import remove, unlock
@@ -47,6 +48,7 @@ class Home:
         self._parent, _, self._name = subject.tenant.home.rpartition("/")
         self._quarantine = subject.tenant.quarantine
         self._owners = {subject.ground.owner(subject.tenant.uid), os.geteuid()}
+        self._quarantined = -1
         self._removed = 0
         self._expected = 0
         self._told = 0.0
@@ -120,6 +122,7 @@ class Home:
         try:
             if os.fstat(quarantine).st_uid != os.geteuid():
                 raise OSError(errno.EPERM, "the quarantine is not ours")
+            self._quarantined = quarantine
             self._overwriter = self._overwriter_for(quarantine, tell)
             self._drain(quarantine, quarantine, tell, notes)
         finally:
@@ -150,6 +153,8 @@ class Home:
                     if not folder:
                         remove(directory, name, folder=False, ours=self._ours)
                         self._removed += 1
+                    elif self._hoist(directory, name, top):
+                        pass
                     elif directory == top:
                         self._drain_child(top, name, tell, notes)
                     else:
@@ -164,24 +169,52 @@ class Home:
         child = open_beneath(top, name, DIRECTORY)
         try:
             unlock(child)
-            self._drain(child, top, tell, notes)
+            own = child if self._is_other_volume(child, top) else top
+            self._drain(child, own, tell, notes)
         finally:
             os.close(child)
         remove(top, name, folder=True, ours=self._ours)
         self._removed += 1
+
+    def _hoist(self, directory: int, name: str, top: int) -> bool:
+        """Move a subvolume out of the one it is in, so that no chain costs a stack; return whether it was one."""
+        if top == self._quarantined:
+            return False
+        try:
+            self._move_up(directory, name, self._quarantined)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return False
+            raise
+        return True
 
     def _move_up(self, directory: int, name: str, top: int) -> None:
         self._open_up_if_ours(directory, name)
         target = secrets.token_hex(16)
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
-        except PermissionError:
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EROFS}:
+                raise
             child = open_beneath(directory, name, DIRECTORY)
             try:
                 unlock(child)
+                self._make_writable(directory, child)
             finally:
                 os.close(child)
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
+
+    def _is_other_volume(self, child: int, top: int) -> bool:
+        """Return whether a directory, in the same mount, is of another subvolume; it can be written then."""
+        if os.fstat(child).st_dev == os.fstat(top).st_dev:
+            return False
+        self._make_writable(top, child)
+        return True
+
+    def _make_writable(self, directory: int, volume: int) -> None:
+        """Make a subvolume writable that the tenant could have made; one in others' directory is their snapshot."""
+        if directory == self._quarantined or self._tenants(os.fstat(directory).st_uid):
+            btrfs.make_writable(volume)
 
     def _open_up_if_ours(self, directory: int, name: str) -> None:
         """On a simulated machine give the owner access to his own directory; root needs none."""

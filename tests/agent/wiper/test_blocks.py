@@ -1,5 +1,6 @@
 """What is left in the blocks of real file systems: raw images are searched for what the tenant had written."""
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -35,7 +36,8 @@ SNAPSHOT = """
 import fcntl, os, struct, sys
 # Source: Linux, include/uapi/linux/btrfs.h, BTRFS_IOC_SNAP_CREATE_V2 and BTRFS_SUBVOL_RDONLY.
 home = os.open('/home', os.O_RDONLY)
-fcntl.ioctl(home, 0x50009417, bytearray(struct.pack('=qQQ32x4040s', home, 0, 2, sys.argv[1].encode())), True)
+there = os.open(sys.argv[2], os.O_RDONLY) if len(sys.argv) > 2 else home
+fcntl.ioctl(there, 0x50009417, bytearray(struct.pack('=qQQ32x4040s', home, 0, 2, sys.argv[1].encode())), True)
 """
 PURGE = """
 import os, sys
@@ -273,3 +275,51 @@ def test_an_account_that_a_directory_also_knows_lives_on(machine: Machine, grant
     assert (place.state, place.left) == ("residue", 1)
     assert place.reason == "systemd knows an account of this name or number"
     assert evidence.methods[0].status is WipeStatus.PARTIAL
+
+
+SUBVOLUMES = """
+import fcntl, os, struct
+# Source: Linux, include/uapi/linux/btrfs.h, BTRFS_IOC_SUBVOL_CREATE; every user may make one in a directory of his.
+def make(folder, name):
+    there = os.open(folder, os.O_RDONLY)
+    fcntl.ioctl(there, 0x5000940E, bytearray(struct.pack('=q4088s', 0, name.encode())), True)
+make('.', 'own')
+os.makedirs('own/deep/er/still')
+open('own/deep/er/file', 'w').write('x')
+make('own/deep/er', 'nested')
+os.makedirs('own/deep/er/nested/a/b')
+make('.', 'fixed')
+os.makedirs('fixed/a/b')
+make('own', 'fixed')
+os.makedirs('own/fixed/a/b')
+for name in ('fixed', 'own/fixed'):
+    fcntl.ioctl(os.open(name, os.O_RDONLY), 0x4008941A, struct.pack('=Q', 2))
+make('.', 'chain')
+os.chdir('chain')
+for _ in range(300):
+    make('.', 'chain')
+    os.chdir('chain')
+"""
+
+
+def test_subvolumes_in_the_home_go_too(machine: Machine, image, grant, wipe) -> None:
+    """With directories in them, which cannot be renamed out of them; read-only ones, and a long chain of them."""
+    image("btrfs")
+    target = grant("volumes")
+    as_tenant(machine, target, f"cd; python3 -c {shlex.quote(SUBVOLUMES)}")
+    evidence = wipe(target)
+    assert evidence.methods[0].status is WipeStatus.SUCCESS, evidence.places
+    assert machine.run("ls", "-A", "/home") == ""
+
+
+def test_a_snapshot_that_root_keeps_in_a_home_stays(machine: Machine, image, grant, wipe) -> None:
+    """As snapper does where a home is a subvolume: read-only, in a directory of root's. It is told."""
+    image("btrfs")
+    target = grant("keeper")
+    as_tenant(machine, target, WRITE)
+    machine.run("install", "-d", "/home/keeper/.snapshots")
+    machine.python(SNAPSHOT, "one", "/home/keeper/.snapshots")
+    evidence = wipe(target)
+    assert evidence.methods[0].status is WipeStatus.PARTIAL
+    kept = machine.run("sh", "-c", "cat /home/.rackproof-wipe-*/.snapshots/one/keeper/plain")
+    assert kept.count(MARK) == MARKERS
