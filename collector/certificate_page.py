@@ -159,7 +159,7 @@ def _media(media: Sequence[Medium]) -> str:
 
 
 def _medium(one: Medium) -> tuple[str, ...]:
-    trimmed = "unknown" if one.trimmed_bytes is None else f"{one.trimmed_bytes} bytes"
+    trimmed = one.note or "unknown" if one.trimmed_bytes is None else f"{one.trimmed_bytes} bytes"
     return (
         f"{one.file_system}, held the home" if one.held_home else one.file_system,
         f"{one.name} ({one.device})" if one.name else f"{one.device}, no block device",

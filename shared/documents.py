@@ -243,8 +243,13 @@ class Medium(Document, frozen=True, kw_only=True):
     A file system of the machine on which files of the tenant could lie, and the device below it, as the kernel tells.
 
     `device`: "major:minor"; `name`, `model`, `rotational`, `discard` (it takes TRIM): null where there is no block
-    device, as for a file system in memory or over others. `held_home`: the tenant's home was on it. `technique`: what
-    was done to his files there; the blocks they used were neither overwritten nor, by us, trimmed.
+    device, as for a file system in memory or over others. `held_home`: the tenant's home was on it.
+
+    `technique`: what was done to his files there, one to three words in this order. "overwritten": what they held when
+    they were removed was written over with zeros where the file system keeps it, `overwritten_bytes` at least; only of
+    files with one name that were his. "unlinked": their names were removed. "trimmed": the device was then told which
+    blocks are free, all of them, `trimmed_bytes` as the file system counts; whether it erased them is not known.
+    `note`: why it was not trimmed, where that was tried.
     """
 
     file_system: Name
@@ -257,6 +262,7 @@ class Medium(Document, frozen=True, kw_only=True):
     technique: Name = "unlinked"
     overwritten_bytes: Sequence = 0
     trimmed_bytes: Sequence | None = None
+    note: Words | None = None
 
 
 class Skipped(Document, frozen=True, kw_only=True):

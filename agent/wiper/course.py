@@ -9,7 +9,7 @@ import structlog
 from agent.wiper.evidence import MAX_NOTES
 from agent.wiper.journal import AttemptStarted, Journal, StepDone, StepIntended
 from agent.wiper.plan import Planned, obstacle, patience_s
-from agent.wiper.steps import NOT_EXAMINED, Looked, Step
+from agent.wiper.steps import NOT_EXAMINED, Erased, Looked, Step
 from agent.wiper.watchdog import Stalled, Watchdog
 from shared.documents import PlaceReport, Verification
 
@@ -90,21 +90,20 @@ class Course:
             self._watchdog.feed()
             self._report(step.name, done, max(of, found))
 
-        removed, notes, findings = 0, tuple[str, ...](), tuple[str, ...]()
         try:
             with self._watchdog.watching(patience_s(step.name)):
                 erased = step.erase(tell)
-            removed, notes, findings = erased.removed, erased.notes, erased.findings
         except (OSError, ValueError, Stalled) as error:
-            notes = (f"stopped: {_named(error, step)}",)
+            erased = Erased(0, (f"stopped: {_named(error, step)}",))
             log.warning("wiper.step_stopped", step=step.name, error=str(error))
         return StepDone(
             command_id=self._command_id,
             step=step.name,
-            removed=removed,
-            notes=notes[:MAX_NOTES],
+            removed=erased.removed,
+            notes=erased.notes[:MAX_NOTES],
             took_ms=_ms_since(started),
-            findings=findings,
+            findings=erased.findings,
+            treated=erased.treated,
         )
 
     def verify(self, step: Step) -> PlaceReport:

@@ -244,7 +244,8 @@ class Desk:
             assert objection is not None
             return work.give_up(f"{objection.code}: {objection.detail}"[:300])
         recalled = baseline.recall(self._state_dir, tenant)
-        return work.run(Subject(self._ground, tenant, recalled, frozenset(past.tenants)))
+        subject = Subject(self._ground, tenant, policy=self._policy, baseline=recalled, tenants=frozenset(past.tenants))
+        return work.run(subject)
 
     def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant, tenants: frozenset[str]) -> Document:
         try:

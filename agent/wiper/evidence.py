@@ -12,6 +12,7 @@ from agent.wiper.history import Known
 from agent.wiper.journal import Verified
 from agent.wiper.plan import promised
 from agent.wiper.status import had_root, judge
+from agent.wiper.treated import told
 from shared.documents import Attempt, Order, PlaceReport, Target, WipeEvidence, WipeWork, write
 from shared.records import WipeMethod
 
@@ -24,8 +25,10 @@ MAX_BYTES = 36_000
 
 LIMITS = (
     "Logical removal by the operating system; no medium was cleared, purged or destroyed (NIST SP 800-88).",
-    "Deleted blocks may stay readable on the medium until it reuses or discards them.",
+    "Deleted blocks may stay readable on the medium until it erases or reuses them; trim only says that they are free.",
+    "Overwriting reaches what files held at the end, not their names, what they held before, or remapped sectors.",
     "Files were found by the account's user ids, its own group and access lists; of contents only copies of canaries.",
+    "Backups that left the machine, or that a program keeps which cannot be asked, are not known.",
     "Security logs of the system are kept.",
 )
 ACCOUNT_STAYS = "The account itself, its privileges and its rows in system files stay: that is another method."
@@ -134,7 +137,7 @@ def evidence(
             findings=findings[:MAX_FINDINGS],
             reimage_recommended=had_root(findings),
             verification=verified.scope if verified else None,
-            media=verified.media if verified else (),
+            media=told(verified.media if verified else (), (part for _, one in known.done for part in one.treated)),
             journal_sha256=journal_sha256,
             started_at=known.attempts[0].started_at,
             ended_at=ended_at,

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
+from agent.wiper.treated import Treated
 from shared.codes import Code, Trouble
 from shared.documents import Medium, PlaceReport, Verification
 from shared.envelope import Envelope
@@ -53,7 +54,11 @@ class StepIntended(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StepDone(Struct, frozen=True, kw_only=True, tag=True):
-    """What a step removed, or why it was left out; `findings` that it came upon only while it worked."""
+    """
+    What a step removed and did to the blocks below, or why it was left out.
+
+    `findings`: those that it came upon only while it worked.
+    """
 
     command_id: str
     step: str
@@ -62,6 +67,7 @@ class StepDone(Struct, frozen=True, kw_only=True, tag=True):
     notes: tuple[str, ...] = ()
     skipped: str | None = None
     findings: tuple[str, ...] = ()
+    treated: tuple[Treated, ...] = ()
 
 
 class Verified(Struct, frozen=True, kw_only=True, tag=True):

@@ -37,6 +37,11 @@ NS_GET_USERNS, NS_GET_OWNER_UID = 0xB701, 0xB704
 LOOP_CLR_FD, LOOP_GET_STATUS64 = 0x4C01, 0x4C05
 LOOP_INFO64_BYTES = 232
 """Source: Linux, include/uapi/linux/loop.h."""
+FITRIM = (3 << 30) | (24 << 16) | (ord("X") << 8) | 121
+"""Source: Linux, include/uapi/linux/fs.h."""
+XFS_GEOMETRY_BYTES, XFS_FLAGS_AT, XFS_REFLINK = 256, 92, 1 << 20
+XFS_IOC_FSGEOMETRY = (2 << 30) | (XFS_GEOMETRY_BYTES << 16) | (ord("X") << 8) | 126
+"""Source: Linux, fs/xfs/libxfs/xfs_fs.h, struct xfs_fsop_geom."""
 CAPABILITY_VERSION_3 = 0x20080522
 IPC_RMID = 0
 AGAIN = 16
@@ -249,6 +254,41 @@ def inode_flags(descriptor: int) -> int:
 def set_inode_flags(descriptor: int, flags: int) -> None:
     """Set the inode flags of an open file or directory. Source: ioctl_iflags(2)."""
     fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, struct.pack("i", flags).ljust(_LONG, b"\0"))
+
+
+def flush_file_system(descriptor: int) -> None:
+    """
+    Bring all that was written to a file's file system to its device.
+
+    Raises:
+        OSError: something could not be written.
+
+    Source: syncfs(2).
+    """
+    _checked(_libc.syncfs(ctypes.c_int(descriptor)))
+
+
+def trim(descriptor: int) -> int:
+    """
+    Tell the device which blocks of a file's file system are free, and return their bytes, as the file system counts.
+
+    Raises:
+        OSError: EOPNOTSUPP or ENOTTY where the device or the file system cannot.
+
+    Source: fstrim(8); Linux, include/uapi/linux/fs.h, struct fstrim_range.
+    """
+    whole = struct.pack("QQQ", 0, 2**64 - 1, 0)
+    return int(struct.unpack("QQQ", fcntl.ioctl(descriptor, FITRIM, whole))[1])
+
+
+def xfs_shares_extents(descriptor: int) -> bool:
+    """
+    Return whether files of an XFS may share blocks (reflink).
+
+    Source: ioctl_xfs_fsgeometry(2), XFS_FSOP_GEOM_FLAGS_REFLINK.
+    """
+    raw = fcntl.ioctl(descriptor, XFS_IOC_FSGEOMETRY, bytes(XFS_GEOMETRY_BYTES))
+    return bool(struct.unpack_from("I", raw, XFS_FLAGS_AT)[0] & XFS_REFLINK)
 
 
 def hide_memory() -> None:

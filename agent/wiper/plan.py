@@ -11,9 +11,9 @@ CORE = ("processes", "mounts")
 _KEYS = ("baseline", "keys", "sshd")
 _HOME = (
     *("login", *_KEYS, "access", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "held"),
-    *("dumps", "containers", "gpus"),
+    *("dumps", "containers", "gpus", "copies"),
 )
-_USER = (*_HOME, "privileges", "account")
+_USER = (*_HOME, "privileges", "account", "directory")
 
 PROMISED: dict[WipeMethod, tuple[str, ...]] = {
     WipeMethod.SSH_KEY_REMOVAL: _KEYS,
@@ -46,14 +46,16 @@ _PURGE = (
     Planned("elsewhere", after=CORE),
     Planned("dumps"),
 )
+# Trim goes after all that frees blocks. It is no place: nobody promises what a device does.
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
     WipeMethod.SSH_KEY_REMOVAL: (Planned("baseline"), Planned("sshd"), Planned("keys"), Planned("sshd")),
-    WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("processes")),
+    WipeMethod.HOME_DIRECTORY_PURGE: (*_PURGE, Planned("trim"), Planned("processes")),
     WipeMethod.USER_DELETION: (
         *_PURGE,
         # The account goes last: as long as it stands, its name tells whose the rest is.
         Planned("privileges"),
         Planned("account", after=CORE),
+        Planned("trim"),
         Planned("processes"),
     ),
 }
@@ -61,8 +63,8 @@ _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
 
 PATIENCE_S = 120.0
 """How long a step may go without progress. Longer than any one call that it gives a deadline of its own."""
-PATIENCE_OF_S = {"mounts": 300.0, "processes": 180.0, "sshd": 180.0}
-"""Swapping back in what a swap file holds, killing what comes back, and asking each key of each account take longer."""
+PATIENCE_OF_S = {"mounts": 300.0, "processes": 180.0, "sshd": 180.0, "copies": 300.0, "directory": 180.0, "trim": 660.0}
+"""What is longer: swapping back in, killing what comes back, and whatever asks other programs one after the other."""
 
 REVOKE = (
     Planned("sshd"),

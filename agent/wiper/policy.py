@@ -5,7 +5,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -40,6 +40,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         protected: Account names never touched, besides root, nobody and our own.
         wipes_per_day: Wipes taken within 24 hours.
         dry_run: Refuse every wipe, and to cut access, to try the rest out.
+        overwrite: "auto": files on spinning disks are overwritten where that reaches the medium; "never".
     """
 
     kinds: tuple[str, ...] = tuple(sorted(PRIVILEGED_KINDS))
@@ -49,6 +50,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     protected: tuple[str, ...] = ()
     wipes_per_day: Annotated[int, Meta(ge=0)] = 100
     dry_run: bool = False
+    overwrite: Literal["auto", "never"] = "auto"
 
     @property
     def sha256(self) -> str:

@@ -150,7 +150,7 @@ class Preview:
             touched=target.generation in past.touched,
         )
         recalled = baseline.recall(self._journal.parent, tenant)
-        return Subject(self._ground, tenant, recalled, frozenset(past.tenants))
+        return Subject(self._ground, tenant, policy=self._policy, baseline=recalled, tenants=frozenset(past.tenants))
 
     def _target(self, past: History, username: str) -> Target:
         """Return the account that an order of today would mean: the newest record of this name."""

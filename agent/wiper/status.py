@@ -15,7 +15,7 @@ from shared.records import WipeMethod, WipeStatus
 ACCESS_PLACES = frozenset({"login", "keys", "access", "schedules", "processes"})
 """Where anything but clean means that the tenant may still be in, or come in."""
 
-OPTIONAL_PLACES = frozenset({"containers", "gpus", "sshd"})
+OPTIONAL_PLACES = frozenset({"containers", "gpus", "sshd", "copies", "directory"})
 """Places a real machine may lack."""
 
 SECOND_LOOKS = frozenset({"sshd"})

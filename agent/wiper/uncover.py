@@ -31,6 +31,31 @@ def hidden(mount: Mount) -> int:
     return descriptors[0]
 
 
+def root_of(mount: Mount) -> int:
+    """
+    Return a descriptor of what is mounted, through a private copy of the mount, hidden under others or not.
+
+    Raises:
+        OSError: it cannot be reached, for another mount hides it.
+    """
+    root = clone_of_mount(mount.point)
+    if _is_of(root, mount):
+        return root
+    os.close(root)
+    root = hidden(mount)
+    if _is_of(root, mount):
+        return root
+    os.close(root)
+    raise OSError(errno.ESTALE, "another mount hides it")
+
+
+def _is_of(root: int, mount: Mount) -> bool:
+    """Return whether an open directory is of a mount's file system."""
+    device = os.fstat(root).st_dev
+    # btrfs gives each subvolume a device number of its own, so there it cannot be compared.
+    return mount.kind == "btrfs" or f"{os.major(device)}:{os.minor(device)}" == mount.device
+
+
 def take_off(mount: Mount) -> None:
     """
     Take a mount on a file off, and the file away, hidden under others or not.

@@ -12,6 +12,8 @@ from agent.wiper.steps.access import Access
 from agent.wiper.steps.account import Account
 from agent.wiper.steps.baseline import Baseline
 from agent.wiper.steps.containers import Containers
+from agent.wiper.steps.copies import Copies
+from agent.wiper.steps.directory import Directory
 from agent.wiper.steps.dumps import Dumps
 from agent.wiper.steps.elsewhere import Elsewhere
 from agent.wiper.steps.gpus import Gpus
@@ -27,6 +29,7 @@ from agent.wiper.steps.processes import Processes
 from agent.wiper.steps.schedules import Schedules
 from agent.wiper.steps.sessions import Sessions
 from agent.wiper.steps.sshd import Sshd
+from agent.wiper.steps.trim import Trim
 from shared.documents import Medium, Order, PlaceReport, WipeEvidence, WipeWork
 
 
@@ -52,6 +55,9 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Gpus(subject),
         Privileges(subject),
         Account(subject),
+        Trim(subject),
+        Copies(subject),
+        Directory(subject),
     )
     return {step.name: step for step in steps}
 

@@ -12,9 +12,9 @@ from tests.host.scene import Scene
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 SMALL = ("100", "100")
-ONLY_LOOKS = frozenset({"sshd"})
-"""It takes nothing away; what it says is tested on a machine where an sshd runs."""
-STEPS = tuple(dict.fromkeys(one.step for one in plan(WipeMethod) if one.step not in ONLY_LOOKS))
+TAKE_NOTHING = frozenset({"sshd", "trim"})
+"""One looks, where an sshd runs, and one tells devices what is free: each is tested where that can be seen."""
+STEPS = tuple(dict.fromkeys(one.step for one in plan(WipeMethod) if one.step not in TAKE_NOTHING))
 FEWER = {"login": WipeMethod.HOME_DIRECTORY_PURGE}
 """Where the account itself goes, its lock is not missed afterwards."""
 

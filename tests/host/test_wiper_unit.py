@@ -156,6 +156,12 @@ def unit(machine) -> Unit:
     return Unit(machine)
 
 
+DISK = (
+    "for n in $(seq 0 15); do [ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n; done; truncate -s 64M /var/disk.img && "
+    "mkfs.ext4 -q -E nodiscard /var/disk.img && mkdir /srv/disk && mount -o loop /var/disk.img /srv/disk"
+)
+"""A file system on a device that takes discard."""
+
 PLACES = ("processes", "files", "home", "ipc", "queues", "mounts", "hidden", "keys", "marks")
 
 
@@ -175,6 +181,7 @@ def wiped(unit) -> Wiped:
     ranges = "\n".join(row for row in rows if row.startswith(f"{target.username}:"))
     who = (target.username, str(target.uid), home, ranges)
     unit.machine.python(TRAPS, *who, KEY)
+    unit.machine.run("sh", "-c", DISK)
     before = json.loads(unit.machine.python(LOOK, *who, *PLACES))
     work = WipeWork(target=target, methods=(WipeMethod.USER_DELETION,))
     evidence = unit.ask(unit.platform.command(unit.platform.order(work)), WipeEvidence)
@@ -215,6 +222,36 @@ def test_the_wiper_says_the_same(wiped):
     states = {place.name: place.state for place in wiped.evidence.places}
     told = ("login", "keys", "schedules", "processes", "mounts", "ipc", "namespaces", "home", "elsewhere", "account")
     assert {name: states[name] for name in told} == dict.fromkeys(told, "clean")
+
+
+def test_the_unit_may_trim(wiped):
+    """A file system on a device that takes discard was trimmed, and no other says that it failed."""
+    trimmed = [one for one in wiped.evidence.media if one.trimmed_bytes]
+    assert [(one.file_system, one.technique) for one in trimmed] == [("ext4", "unlinked, trimmed")]
+    assert {one.note for one in wiped.evidence.media} == {None}
+
+
+def test_a_tool_that_needs_devices_is_run_apart(unit):
+    """Its words and its exit code come back, and one that hangs is ended, with its unit."""
+    code = """
+import sys, time
+from agent.wiper.tools import run_apart
+done = run_apart('sh', '-c', 'echo out; echo err >&2; exit 3', deadline_s=10)
+before = time.monotonic()
+try:
+    hung = run_apart('sleep', '60', deadline_s=1).code != 0
+except TimeoutError:
+    hung = True
+print(done.code, done.out.strip(), done.words, hung, time.monotonic() - before < 20)
+"""
+    assert unit.machine.python(code) == "3 out err True True\n"
+    assert unit.machine.run("sh", "-c", "pgrep -x sleep || true") == ""
+
+
+def test_what_makes_no_copies_is_not_doubted(wiped):
+    """No snapshots and no directory service here: neither keeps a wipe from success."""
+    states = {place.name: place.state for place in wiped.evidence.places}
+    assert (states["copies"], states["directory"]) == ("not_applicable", "not_applicable")
 
 
 def test_the_machines_own_sshd_says_so_too(wiped):

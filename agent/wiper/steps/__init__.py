@@ -12,6 +12,8 @@ from msgspec import Struct
 from agent.wiper.accounts import Tenant
 from agent.wiper.baseline import Baseline
 from agent.wiper.ground import Ground
+from agent.wiper.policy import Policy
+from agent.wiper.treated import Treated
 from shared.documents import Verification
 
 Tell = Callable[[int, int], None]
@@ -25,12 +27,14 @@ class Subject(NamedTuple):
     """
     Whose traces, and where: all that a step is told. Nothing of it comes from an order's text.
 
-    `baseline`: what only root writes, at the grant; None where that is not on record. `tenants`: the names of all
-    accounts that were ever made for tenants here. `alive`: called by a step that takes long, whenever it gets on.
+    `policy`: the provider's. `baseline`: what only root writes, at the grant; None where that is not on record.
+    `tenants`: the names of all accounts that were ever made for tenants here. `alive`: called by a step that takes
+    long, whenever it gets on.
     """
 
     ground: Ground
     tenant: Tenant
+    policy: Policy = Policy()
     baseline: Baseline | None = None
     tenants: frozenset[str] = frozenset()
     alive: Callable[[], None] = lambda: None
@@ -48,11 +52,16 @@ class Found(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """What erasing took away, what stood in its way, and findings (as in `Found`) that only this work came upon."""
+    """
+    What erasing took away, and what stood in its way.
+
+    `findings`: as in `Found`, those that only this work came upon; `treated`: what it did to the blocks below.
+    """
 
     removed: int
     notes: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    treated: tuple[Treated, ...] = ()
 
 
 class Looked(Struct, frozen=True):

@@ -5,7 +5,6 @@ Each file system is walked through a private copy of its mount, so that what lie
 What changed last before the account existed cannot be the tenant's: it is kept and reported.
 """
 
-import errno
 import os
 import stat
 import time
@@ -15,13 +14,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from agent.wiper import acl, canaries, uncover
+from agent.wiper import acl, canaries, media, uncover
 from agent.wiper.baseline import PROGRAMS
 from agent.wiper.containers import STORAGE
 from agent.wiper.groups import own_group
-from agent.wiper.kernel import clone_of_mount, open_beneath
+from agent.wiper.kernel import open_beneath
 from agent.wiper.listing import Listing
 from agent.wiper.mountinfo import RUNTIME, Mount, beneath, current, detached, to_look_at
+from agent.wiper.overwriting import Decide, Overwriter
 from agent.wiper.powers import gives_power
 from agent.wiper.removal import remove
 from agent.wiper.steps import (
@@ -36,6 +36,7 @@ from agent.wiper.steps import (
     Tell,
     printable,
 )
+from agent.wiper.treated import Treated
 from agent.wiper.walk import Tour, Walked, walk
 from shared.documents import Skipped, Verification
 
@@ -51,11 +52,18 @@ Visit = Callable[[int, str, os.stat_result], None]
 
 
 class Elsewhere:
-    """The tenant's files outside the home."""
+    """
+    The tenant's files outside the home.
+
+    Args:
+        subject: Whose.
+        decide: Whether files are overwritten, asked once of each file system.
+    """
 
     name = "elsewhere"
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, decide: Decide = media.overwrites) -> None:
+        self._decide: Decide = decide if subject.policy.overwrite == "auto" else lambda _: False
         self._ground = subject.ground
         self._tenant = subject.tenant
         self._simulated = subject.ground.simulated
@@ -73,15 +81,33 @@ class Elsewhere:
         if self._simulated:
             return Erased(0)
         sweep = _Sweep(self._is_erasable, self._owns, self._marks(), tell, self._since_s)
+        treated: list[Treated] = []
         mounts, _ = to_look_at(_without_engines(current()))
         for mount in mounts:
             sweep.point = mount.point
             try:
-                _walk(mount, self._alive, sweep.file, sweep.folder)
+                before = lambda top: treated.extend(self._overwrite(top, sweep))  # noqa: E731
+                _walk(mount, self._alive, sweep.file, sweep.folder, before)
             except OSError as error:
                 sweep.notes.append(f"a {mount.kind} file system was not walked to its end: {error.strerror}")
         findings = (f"{POWER}: {sweep.powers}",) if sweep.powers else ()
-        return Erased(sweep.removed, tuple(dict.fromkeys(sweep.notes)), findings)
+        return Erased(sweep.removed, tuple(dict.fromkeys(sweep.notes)), findings, tuple(treated))
+
+    def _overwrite(self, top: int, sweep: "_Sweep") -> tuple[Treated, ...]:
+        """Walk a file system once more before the sweep where that means something: one sync then does for all."""
+        if not self._decide(top):
+            return ()
+        overwriter = Overwriter(self._owns, sweep.tick)
+
+        def file(directory: int, name: str, facts: os.stat_result) -> None:
+            sweep.tick()
+            if stat.S_ISREG(facts.st_mode) and self._is_erasable(facts):
+                overwriter.overwrite(directory, name)
+
+        walk(top, file, skip=_engine_directories(), alive=self._alive)
+        overwriter.settle(top)
+        sweep.notes += overwriter.notes()
+        return overwriter.treated(top)
 
     def verify(self) -> Looked:
         """Count what is left by the same ids, the old and the odd included; say where it could not look."""
@@ -255,12 +281,16 @@ class _Sweep:
         self._looked = 0
         self._told = 0.0
 
-    def file(self, directory: int, name: str, facts: os.stat_result) -> None:
-        """Take a file away; directories come back when they are empty."""
+    def tick(self) -> None:
+        """Say from time to time how far it is."""
         self._looked += 1
         if self._looked % 1000 == 0 and time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
             self._tell(self._looked, self._looked)
+
+    def file(self, directory: int, name: str, facts: os.stat_result) -> None:
+        """Take a file away; directories come back when they are empty."""
+        self.tick()
         if not stat.S_ISDIR(facts.st_mode) and self._erasable(facts):
             self._remove(directory, name, folder=False)
         elif not self._owns(facts.st_uid):
@@ -348,9 +378,15 @@ def _scope(file_systems: int, inodes: int, unread: int, unwalked: int, unknown: 
     return Verification(file_systems=file_systems, inodes=inodes, skipped=tuple(skipped[:MAX_SKIPPED]))
 
 
-def _walk(mount: Mount, alive: Callable[[], None], seen: Visit, left: Visit | None = None) -> Walked:
+def _walk(
+    mount: Mount,
+    alive: Callable[[], None],
+    seen: Visit,
+    left: Visit | None = None,
+    before: Callable[[int], None] | None = None,
+) -> Walked:
     """
-    Walk one file system as far as it is mounted, hidden files included.
+    Walk one file system as far as it is mounted, hidden files included; `before` gets its top directory first.
 
     Raises:
         OSError: it cannot be reached, for another mount hides it.
@@ -359,6 +395,8 @@ def _walk(mount: Mount, alive: Callable[[], None], seen: Visit, left: Visit | No
     if fd is None:
         return Walked()
     try:
+        if before is not None:
+            before(fd)
         return walk(fd, seen, left=left, skip=_engine_directories(), alive=alive)
     finally:
         os.close(fd)
@@ -371,14 +409,9 @@ def _open(mount: Mount, seen: Visit | None = None) -> int | None:
     Raises:
         OSError: it cannot be reached, for another mount hides it.
     """
-    root = clone_of_mount(mount.point)
-    if not _is_of(root, mount):
-        os.close(root)
-        root = uncover.hidden(mount)
+    root = uncover.root_of(mount)
     try:
         facts = os.fstat(root)
-        if not _is_of(root, mount):
-            raise OSError(errno.ESTALE, "another mount hides it")
         if not stat.S_ISDIR(facts.st_mode):
             if seen is not None:
                 seen(root, "", facts)
@@ -395,13 +428,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
-
-
-def _is_of(root: int, mount: Mount) -> bool:
-    """Return whether an open directory is of a mount's file system."""
-    device = os.fstat(root).st_dev
-    # btrfs gives each subvolume a device number of its own, so there it cannot be compared.
-    return mount.kind == "btrfs" or f"{os.major(device)}:{os.minor(device)}" == mount.device
 
 
 def _engine_directories() -> frozenset[tuple[int, int]]:

@@ -3,7 +3,8 @@ The home: taken over, renamed to a quarantine name beside it, emptied without re
 
 The rename is atomic: afterwards the path is free, keys in the home admit nobody, and a run that was cut off finds the
 quarantine. Directories found deeper are renamed up into the quarantine before they are emptied, so that no depth costs
-a stack, and no path is ever longer than two names.
+a stack, and no path is ever longer than two names. Out of a btrfs subvolume only other subvolumes can be renamed: in
+one, directories are renamed up to its own top.
 """
 
 import errno
@@ -14,9 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from agent.wiper import btrfs, media
 from agent.wiper.kernel import clone_of_mount, open_beneath
+from agent.wiper.overwriting import Decide, Overwriter
 from agent.wiper.removal import remove, unlock
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
+from agent.wiper.treated import Treated
 from agent.wiper.walk import Seen, Tour, walk
 
 BATCH = 2_000
@@ -26,16 +30,29 @@ COMPROMISE = "a setuid file of root lay in the home: the tenant had root, nothin
 
 
 class Home:
-    """The tenant's home directory, under its own name and under the quarantine's."""
+    """
+    The tenant's home directory, under its own name and under the quarantine's.
+
+    Args:
+        subject: Whose.
+        decide: Whether its files are overwritten, asked once of the quarantine.
+    """
 
     name = "home"
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, decide: Decide = media.overwrites) -> None:
+        self._decide: Decide | None = (
+            decide if subject.policy.overwrite == "auto" and not subject.ground.simulated else None
+        )
+        self._overwriter: Overwriter | None = None
+        self._treated: list[Treated] = []
+        self._tenants = subject.tenant.owns
         self._ground = subject.ground
         self._parent, _, self._name = subject.tenant.home.rpartition("/")
         self._quarantine = subject.tenant.quarantine
         self._alive = subject.alive
         self._owners = {subject.ground.owner(subject.tenant.uid), os.geteuid()}
+        self._quarantined = -1
         self._removed = 0
         self._expected = 0
         self._told = 0.0
@@ -61,7 +78,7 @@ class Home:
                 self._empty_quarantine(parent, tell, notes)
         finally:
             os.close(parent)
-        return Erased(self._removed, tuple(dict.fromkeys(notes)))
+        return Erased(self._removed, tuple(dict.fromkeys(notes)), treated=tuple(self._treated))
 
     def verify(self) -> Looked:
         """See whether either name still exists, and count what is below."""
@@ -109,8 +126,13 @@ class Home:
         try:
             if os.fstat(quarantine).st_uid != os.geteuid():
                 raise OSError(errno.EPERM, "the quarantine is not ours")
+            self._quarantined = quarantine
+            self._overwriter = self._overwriter_for(quarantine, tell)
             self._drain(quarantine, quarantine, tell, notes)
         finally:
+            if self._overwriter is not None:
+                self._treated += self._overwriter.treated(quarantine)
+                notes += self._overwriter.notes()
             os.close(quarantine)
         try:
             remove(parent, self._quarantine, folder=True, ours=self._ours)
@@ -119,15 +141,24 @@ class Home:
             notes.append(f"the home's directory stays: {error.strerror}")
         os.fsync(parent)
 
+    def _overwriter_for(self, quarantine: int, tell: Tell) -> Overwriter | None:
+        if self._decide is None or not self._decide(quarantine):
+            return None
+        return Overwriter(self._tenants, lambda: self._tell(tell))
+
     def _drain(self, directory: int, top: int, tell: Tell, notes: list[str]) -> None:
         """Empty one directory; the top's directories are emptied and removed, others are renamed up into the top."""
         stuck: set[str] = set()
         while batch := _batch(directory, stuck):
+            if self._overwriter is not None:
+                self._overwriter.overwrite_all(directory, (name for name, folder in batch if not folder))
             for name, folder in batch:
                 try:
                     if not folder:
                         remove(directory, name, folder=False, ours=self._ours)
                         self._removed += 1
+                    elif self._hoist(directory, name, top):
+                        pass
                     elif directory == top:
                         self._drain_child(top, name, tell, notes)
                     else:
@@ -142,24 +173,52 @@ class Home:
         child = open_beneath(top, name, DIRECTORY)
         try:
             unlock(child)
-            self._drain(child, top, tell, notes)
+            own = child if self._is_other_volume(child, top) else top
+            self._drain(child, own, tell, notes)
         finally:
             os.close(child)
         remove(top, name, folder=True, ours=self._ours)
         self._removed += 1
+
+    def _hoist(self, directory: int, name: str, top: int) -> bool:
+        """Move a subvolume out of the one it is in, so that no chain costs a stack; return whether it was one."""
+        if top == self._quarantined:
+            return False
+        try:
+            self._move_up(directory, name, self._quarantined)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return False
+            raise
+        return True
 
     def _move_up(self, directory: int, name: str, top: int) -> None:
         self._open_up_if_ours(directory, name)
         target = secrets.token_hex(16)
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
-        except PermissionError:
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EROFS}:
+                raise
             child = open_beneath(directory, name, DIRECTORY)
             try:
                 unlock(child)
+                self._make_writable(directory, child)
             finally:
                 os.close(child)
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=top)
+
+    def _is_other_volume(self, child: int, top: int) -> bool:
+        """Return whether a directory, in the same mount, is of another subvolume; it can be written then."""
+        if os.fstat(child).st_dev == os.fstat(top).st_dev:
+            return False
+        self._make_writable(top, child)
+        return True
+
+    def _make_writable(self, directory: int, volume: int) -> None:
+        """Make a subvolume writable that the tenant could have made; one in others' directory is their snapshot."""
+        if directory == self._quarantined or self._tenants(os.fstat(directory).st_uid):
+            btrfs.make_writable(volume)
 
     def _open_up_if_ours(self, directory: int, name: str) -> None:
         """On a simulated machine give the owner access to his own directory; root needs none."""
@@ -203,6 +262,8 @@ class Home:
 
 def _batch(directory: int, stuck: set[str]) -> list[tuple[str, bool]]:
     """Return some names of a directory and whether each is a directory; the next call sees what is left."""
+    # btrfs lists what was there when the directory was opened or wound back, and directories are moved in since then.
+    os.lseek(directory, 0, os.SEEK_SET)
     with os.scandir(directory) as entries:
         fresh = (entry for entry in entries if entry.name not in stuck)
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(fresh, BATCH)]

@@ -27,6 +27,7 @@ from agent.wiper.journal import (
 from agent.wiper.plan import PROMISED, promised
 from agent.wiper.status import had_root
 from agent.wiper.steps.home import COMPROMISE
+from agent.wiper.treated import Treated
 from shared.codec import encode
 from shared.documents import (
     Attempt,
@@ -105,6 +106,21 @@ def test_a_finding_of_an_attempt_that_was_cut_off_is_in_the_evidence() -> None:
     assert document.reimage_recommended
     assert {one.status for one in document.methods} == {WipeStatus.PARTIAL}
     assert (document.verification, document.media) == (SCOPE, (MEDIUM,))
+
+
+def test_what_a_cut_off_attempt_overwrote_is_in_the_evidence() -> None:
+    """The medium tells what all attempts did to its blocks, though only the last one was surveyed."""
+    past = history(
+        StepDone(command_id="c1", step="home", treated=(Treated(device="8:1", overwritten_bytes=7),)),
+        AttemptStarted(command_id="c1", boot_id="b2"),
+        StepDone(command_id="c1", step="home", treated=(Treated(device="8:1", overwritten_bytes=5),)),
+        StepDone(command_id="c1", step="trim", treated=(Treated(device="8:1", trimmed_bytes=4096),)),
+        Verified(command_id="c1", places=CLEAN, scope=SCOPE, media=(MEDIUM,)),
+        AttemptEnded(command_id="c1"),
+    )
+    technique = "overwritten, unlinked, trimmed"
+    expected = replace(MEDIUM, technique=technique, overwritten_bytes=12, trimmed_bytes=4096)
+    assert made(past.commands["c1"]).media == (expected,)
 
 
 @pytest.mark.parametrize(

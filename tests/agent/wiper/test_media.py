@@ -1,7 +1,12 @@
 """What the evidence says of media: what the kernel says, and nothing where it says nothing."""
 
-from agent.wiper.media import MAX_MEDIA, Device, block_device, media_of
+import pytest
+from msgspec.structs import replace
+
+from agent.wiper.media import MAX_MEDIA, Device, block_device, is_overwritable, media_of
 from agent.wiper.mountinfo import current, parse
+from agent.wiper.steps.trim import trimmable
+from agent.wiper.treated import Treated, told
 
 MOUNTS = b"""\
 1 0 8:1 / / rw - ext4 /dev/sda1 rw
@@ -62,3 +67,99 @@ def test_this_machines_own_devices_can_be_read() -> None:
     media = media_of(current(), "/home/x", block_device)
     assert any(one.held_home for one in media)
     assert block_device("0:1") is None
+
+
+SATA = "/sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1"
+DISK = Device(name="sda1", model="ST4000NM0035", vendor="ATA", rotational="1\n", zoned="none\n", path=SATA)
+FLASH = replace(DISK, rotational="0")
+LVM = "LVM-" + "v" * 32 + "l" * 32
+MAPPED = Device(name="dm-0", rotational="1", path="/sys/devices/virtual/block/dm-0", layer=LVM, below=(DISK,))
+OPTIONS = ("rw", "data=ordered")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "device", "shares", "expected"),
+    [
+        ("ext4", OPTIONS, DISK, False, True),
+        ("ext2", ("rw",), DISK, False, True),
+        ("xfs", ("rw",), DISK, False, True),
+        ("ext4", OPTIONS, MAPPED, False, True),
+        ("ext4", OPTIONS, replace(MAPPED, layer="CRYPT-LUKS2-0123-home", below=(MAPPED,)), False, True),
+        (
+            "ext4",
+            OPTIONS,
+            Device(name="md0", rotational="1", path="/sys/devices/virtual/block/md0", below=(DISK, DISK)),
+            0,
+            True,
+        ),
+        ("xfs", ("rw",), DISK, True, False),
+        ("ext4", ("rw", "data=journal"), DISK, False, False),
+        ("ext4", None, DISK, False, False),
+        ("btrfs", ("rw",), DISK, False, False),
+        ("zfs", ("rw",), DISK, False, False),
+        ("f2fs", ("rw",), DISK, False, False),
+        ("overlay", ("rw",), DISK, False, False),
+        ("tmpfs", ("rw",), None, False, False),
+        ("ext4", OPTIONS, FLASH, False, False),
+        ("ext4", OPTIONS, replace(DISK, rotational=""), False, False),
+        ("ext4", OPTIONS, replace(DISK, zoned="host-aware"), False, False),
+        ("ext4", OPTIONS, replace(DISK, path=""), False, False),
+        ("ext4", OPTIONS, replace(DISK, vendor="QEMU", model="HARDDISK"), False, False),
+        ("ext4", OPTIONS, replace(DISK, path="/sys/devices/pci0000:00/0000:00:02.0/virtio1/block/vda"), False, False),
+        ("ext4", OPTIONS, replace(DISK, path="/sys/devices/virtual/block/loop0"), False, False),
+        (
+            "ext4",
+            OPTIONS,
+            replace(DISK, path="/sys/devices/platform/host2/session1/target2:0:0/block/sdb"),
+            False,
+            False,
+        ),
+        ("ext4", OPTIONS, replace(MAPPED, layer=LVM + "-tpool"), False, False),
+        ("ext4", OPTIONS, replace(MAPPED, below=(replace(MAPPED, layer=LVM + "-real"),)), False, False),
+        ("ext4", OPTIONS, replace(MAPPED, below=(DISK, FLASH)), False, False),
+    ],
+)
+def test_only_what_reaches_the_medium_is_overwritten(kind, options, device, shares, expected):
+    """A spinning disk of this machine, layers that keep blocks where they are, a file system that writes in place."""
+    assert is_overwritable(kind, options, device, shares_extents=shares) is expected
+
+
+def test_only_writable_file_systems_on_devices_that_take_it_are_trimmed() -> None:
+    """Each once; not one that is mounted only in part, but btrfs, whose subvolumes are parts."""
+    mounts = b"""\
+1 0 8:1 / / rw - ext4 /dev/sda1 rw
+2 1 259:1 / /a rw - xfs /dev/nvme0n1p1 rw
+3 1 259:1 / /b rw - xfs /dev/nvme0n1p1 rw
+4 1 259:2 / /c ro - ext4 /dev/nvme0n1p2 ro
+5 1 259:3 /part /d rw - ext4 /dev/nvme0n1p3 rw
+6 1 0:50 /@home /e rw - btrfs /dev/nvme0n1p4 rw
+7 1 0:51 / /f rw - zfs pool/x rw
+8 1 0:52 / /g rw - tmpfs t rw
+"""
+    takes = Device(name="n", discard_max_bytes="4096")
+    known = {"8:1": replace(takes, discard_max_bytes="0"), "/dev/nvme0n1p4": takes}
+    known |= {f"259:{number}": takes for number in (1, 2, 3)}
+    assert {one.device for one in trimmable(parse(mounts), known.get)} == {"259:1", "0:50"}
+
+
+def test_what_all_attempts_did_to_a_medium_is_told_together() -> None:
+    """Overwritten bytes add up, the last trim counts, others' numbers do not."""
+    nvme, disk, _ = media_of(parse(MOUNTS), "/home/alice", DISKS.get)
+    done = (
+        Treated(device="8:1", overwritten_bytes=10),
+        Treated(device="8:1", note="Operation not supported"),
+        Treated(device="8:1", overwritten_bytes=5),
+        Treated(device="8:1", trimmed_bytes=70),
+        Treated(device="9:9", overwritten_bytes=1),
+    )
+    nvme, disk = told((nvme, disk), done)
+    assert (nvme.technique, nvme.overwritten_bytes, nvme.trimmed_bytes) == ("unlinked", 0, None)
+    assert (disk.technique, disk.overwritten_bytes) == ("overwritten, unlinked, trimmed", 15)
+    assert (disk.trimmed_bytes, disk.note) == (70, None)
+
+
+def test_a_trim_that_failed_is_told_and_not_claimed() -> None:
+    """The reason stands with the medium."""
+    disk = media_of(parse(MOUNTS), "/home/alice", DISKS.get)[1]
+    (disk,) = told((disk,), (Treated(device="8:1", trimmed_bytes=7), Treated(device="8:1", note="timed out")))
+    assert (disk.technique, disk.trimmed_bytes, disk.note) == ("unlinked", None, "timed out")

@@ -30,6 +30,7 @@ KEY = f"ssh-ed25519 {BODY}"
         "kinds = ['benchmark']",
         "wipes_per_day = -1",
         "dry_run = 'no'",
+        "overwrite = 'always'",
         "not toml",
     ],
 )
