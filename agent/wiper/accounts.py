@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agent.wiper.gpus import GpuRecord
 from agent.wiper.policy import NOBODY, Policy
 from shared.codes import Code, Trouble
 from shared.documents import Target
@@ -46,7 +47,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
 
     `generation`: 128 random bits, hex; later orders must name it. `ready`: the account was made completely.
     `key_files_before`: other people's files that held one of his keys before he came; his keys stay in them.
-    `canaries`: how many files of known content he was given, see `agent.wiper.canaries`.
+    `canaries`: how many files of known content he was given, see `agent.wiper.canaries`. `gpus`: as they were before he
+    came; None where they could not be read.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     key_files_before: tuple[str, ...] = ()
     subordinate: tuple[IdRange, ...] = ()
     canaries: int = 0
+    gpus: tuple[GpuRecord, ...] | None = None
     ready: bool = False
 
     @property

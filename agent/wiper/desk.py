@@ -224,7 +224,7 @@ class Desk:
         if tenant is None:
             assert objection is not None
             return wipe.give_up(f"{objection.code}: {objection.detail}"[:300])
-        return wipe.run(Subject(self._ground, tenant))
+        return wipe.run(Subject(self._ground, tenant, self._policy))
 
     def _grant(self, order: Order, sha256: str, journal: Journal, tenant: Tenant) -> Document:
         try:

@@ -43,6 +43,8 @@ _PURGE = (
     Planned("home", after=CORE),
     Planned("elsewhere", after=CORE),
     Planned("dumps"),
+    # After the processes, most of which free what they had; with them alive it still tells what is his.
+    Planned("gpus"),
 )
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
     WipeMethod.SSH_KEY_REMOVAL: (Planned("sshd"), Planned("keys"), Planned("sshd")),

@@ -40,6 +40,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         protected: Account names never touched, besides root, nobody and our own.
         wipes_per_day: Wipes taken within 24 hours.
         dry_run: Refuse every wipe, to try the rest out.
+        fill_gpu_memory: Fill the free memory of GPUs that nobody uses with a constant, at the end of a wipe.
     """
 
     kinds: tuple[str, ...] = tuple(sorted(PRIVILEGED_KINDS))
@@ -49,6 +50,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     protected: tuple[str, ...] = ()
     wipes_per_day: Annotated[int, Meta(ge=0)] = 100
     dry_run: bool = False
+    fill_gpu_memory: bool = False
 
     @property
     def sha256(self) -> str:

@@ -40,13 +40,14 @@ Clock = Callable[[], datetime]
 
 def steps_for(subject: Subject) -> dict[str, Step]:
     """Return every step there is, by its place."""
+    processes = Processes(subject)
     steps: tuple[Step, ...] = (
         Sshd(subject),
         Login(subject),
         Keys(subject),
         Access(subject),
         Schedules(subject),
-        Processes(subject),
+        processes,
         Mounts(subject),
         Ipc(subject),
         Namespaces(subject),
@@ -55,7 +56,7 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Held(subject),
         Dumps(subject),
         Containers(subject),
-        Gpus(subject),
+        Gpus(subject, processes),
         Privileges(subject),
         Account(subject),
     )
@@ -83,6 +84,7 @@ class Wipe:
         self._methods = order.work.methods
         self._target = order.work.target
         self._scope: Verification | None = None
+        self._limits: tuple[str, ...] = ()
         self._journal = journal
         self._machine = machine
         self._policy_sha256 = policy_sha256
@@ -119,7 +121,7 @@ class Wipe:
         self, places: tuple[PlaceReport, ...], objection: str | None = None, media: tuple[Medium, ...] = ()
     ) -> WipeEvidence:
         command_id = self._order.command_id
-        verified = Verified(command_id=command_id, places=places, scope=self._scope, media=media)
+        verified = Verified(command_id=command_id, places=places, scope=self._scope, media=media, limits=self._limits)
         self._journal.append(self._now(), verified, AttemptEnded(command_id=command_id))
         past = history.read(self._journal.entries)
         known = past.commands[command_id]
@@ -182,6 +184,7 @@ class Wipe:
         self._report(f"verify {step.name}", 0, 0)
         looked = _looked(step)
         self._scope = looked.scope or self._scope
+        self._limits += looked.limits
         return PlaceReport(
             name=step.name, state=looked.state, reason=looked.reason, left=looked.left, took_ms=_ms_since(started)
         )

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from agent.wiper.accounts import Tenant
 from agent.wiper.ground import Ground
+from agent.wiper.policy import Policy
 from shared.documents import Verification
 
 Tell = Callable[[int, int], None]
@@ -21,10 +22,11 @@ CLEAN, RESIDUE, NOT_EXAMINED, NOT_APPLICABLE = "clean", "residue", "not_examined
 
 
 class Subject(NamedTuple):
-    """Whose traces, and where: all that a step is told. Nothing of it comes from an order's text."""
+    """Whose traces, where, and what the provider wants: all that a step is told. Nothing comes from an order's text."""
 
     ground: Ground
     tenant: Tenant
+    policy: Policy = Policy()
 
 
 class Found(Struct, frozen=True):
@@ -46,12 +48,26 @@ class Erased(Struct, frozen=True):
 
 
 class Looked(Struct, frozen=True):
-    """What verifying saw; `scope`: how far a look at the machine's files went."""
+    """What verifying saw; `scope`: how far a look at the machine's files went; `limits`: what it cannot say."""
 
     state: str
     left: int = 0
     reason: str | None = None
     scope: Verification | None = None
+    limits: tuple[str, ...] = ()
+
+
+class Item(Struct, frozen=True):
+    """
+    One thing that a dry run tells of.
+
+    `what`: its kind, in words; `where`: path or id, printable; `goes`: whether a wipe would take it, else `why` not.
+    """
+
+    what: str
+    where: str
+    goes: bool = True
+    why: str | None = None
 
 
 class Step(Protocol):

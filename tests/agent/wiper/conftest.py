@@ -1,12 +1,14 @@
 """Wipers of a simulated machine, and of this one seen through a throw-away view."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.agent.wiper import fakes
 from tests.agent.wiper.harness import Machine, Platform, SimulatedWiper, Wiper, state_for
 
 
@@ -53,3 +55,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory, machine_state: Path, missi
 def root_wiper(machine: Machine, machine_state: Path) -> Wiper:
     """A wiper of the whole machine, in the view."""
     return Wiper(machine_state, (), machine.prefix)
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory, missing) -> Path:
+    """A directory with stand-ins for NVIDIA's libraries."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        missing("a C compiler (cc)")
+    return fakes.build(compiler, tmp_path_factory.mktemp("nvidia"))
