@@ -6,6 +6,7 @@ The kernel shows a process's files to root, or to its own user: whoever is refus
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from agent.wiper.children import in_child
 
 LOOK_S = 30.0
-NODE = re.compile(r"/nvidia(\d+|ctl|-uvm|-uvm-tools|-modeset|-caps/.*|-nvswitch.*)$", re.MULTILINE)
+NODE = re.compile(r"/nvidia(\d+|ctl|-uvm|-uvm-tools|-modeset|-caps/.*|-nvswitch.*)( \(deleted\))?$", re.MULTILINE)
 """The end of a device file's name: in a view of its own, a container's, a process may have it elsewhere than in /dev.
 
 Source: NVIDIA driver README, "Device files"."""
@@ -37,14 +38,18 @@ def look(pids: Iterable[int]) -> Holding:
     if not wanted:
         return Holding(frozenset(), frozenset())
     found = _read(in_child(_asking(wanted), LOOK_S))
-    holders, unseen = set(found.holders), set(found.unseen)
+    by_user: dict[tuple[int, int] | None, set[int]] = defaultdict(set)
     for pid in found.unseen:
-        user = _user(pid)
-        if user is None or user[0] == 0:
-            continue
-        again = _read(in_child(_asking(frozenset({pid})), LOOK_S, user))
+        by_user[_user(pid)].add(pid)
+    holders, unseen = set(found.holders), by_user.pop(None, set())
+    for user, theirs in by_user.items():
+        again = (
+            _read(in_child(_asking(frozenset(theirs)), LOOK_S, user))
+            if user and user[0]
+            else Holding(frozenset(), frozenset(theirs))
+        )
         holders |= again.holders
-        unseen -= frozenset({pid}) - again.unseen
+        unseen |= again.unseen
     return Holding(frozenset(holders), frozenset(unseen))
 
 

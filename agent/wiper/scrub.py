@@ -79,7 +79,7 @@ def _fill(uuid: str) -> _Answer:
     try:
         answer = msgspec.json.decode(done.out.encode(), type=_Answer)
     except msgspec.MsgspecError as error:
-        raise OSError(errno.EPROTO, f"what should fill it ended with {done.code}") from error
+        raise OSError(errno.EPROTO, f"what should fill it ended with {done.code}: {done.words}"[:200]) from error
     if answer.error:
         raise OSError(errno.EIO, answer.error)
     return answer

@@ -100,7 +100,7 @@ class Gpus:
             return Erased(len(killed), (view.blind,))
         put_back, notes = self._put_back(view.seen)
         notes += _strangers(view)
-        if self._fill:
+        if self._fill and view.seen:
             notes += self._scrub(view.seen)
         return Erased(len(killed) + put_back, notes)
 

@@ -1,7 +1,6 @@
 """Wipers of a simulated machine, and of this one seen through a throw-away view."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +59,4 @@ def root_wiper(machine: Machine, machine_state: Path) -> Wiper:
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory: pytest.TempPathFactory, missing) -> Path:
     """A directory with stand-ins for NVIDIA's libraries."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        missing("a C compiler (cc)")
-    return fakes.build(compiler, tmp_path_factory.mktemp("nvidia"))
+    return fakes.build(tmp_path_factory.mktemp("nvidia"), missing)

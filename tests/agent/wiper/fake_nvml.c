@@ -6,7 +6,9 @@
  *   gpu UUID persistence compute_mode power_mw graphics_mhz memory_mhz ecc ecc_pending mig mig_pending used_mib total_mib
  *   lost UUID
  *   process GPU PID MIB        (MIB -1: not told)
+ * As a device it opens the file with ".device" behind its name, and it prints: the one must not end in the other.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +74,11 @@ static int set(void *handle, int field, long long value) {
 }
 
 int nvmlInitWithFlags(unsigned flags) {
+    char name[512];
     (void)flags;
     load();
+    snprintf(name, sizeof name, "%s.device", file());
+    for (int at = 0; at < 3; at++) open(name, O_RDWR | O_CREAT, 0600);
     if (!strcmp(mode, "not_loaded")) return 9;
     if (!strcmp(mode, "hang")) for (;;) pause();
     if (!strcmp(mode, "segfault")) *(volatile int *)8 = 1;

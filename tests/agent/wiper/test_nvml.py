@@ -62,6 +62,12 @@ def test_memory_that_a_process_does_not_tell_of_is_unknown(ask):
     assert "processes_mib=None" in ask(LOOK, state(gpu(1), "process 0 7 -1"), "30")
 
 
+def test_what_the_library_prints_does_not_get_into_a_device(ask, tmp_path):
+    """The child begins without any descriptor: the first that are opened would be its standard ones."""
+    assert "Seen(" in ask(LOOK, state(gpu(1)), "30")
+    assert (tmp_path / "gpus.device").read_text() == ""
+
+
 def test_a_hang_ends_at_the_deadline(ask):
     """And the child with it."""
     began_s = time.monotonic()
