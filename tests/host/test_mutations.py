@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 SMALL = ("100", "100")
 ONLY_LOOKS = frozenset({"sshd"})
 """It takes nothing away; what it says is tested on a machine where an sshd runs."""
-STEPS = tuple(dict.fromkeys(one.step for one in plan(WipeMethod) if one.step not in ONLY_LOOKS))
+WITH_DEVICES = frozenset({"gpus"})
+"""Missed only where there is a GPU: tests/agent/wiper/test_gpu_wipes.py."""
+STEPS = tuple(dict.fromkeys(one.step for one in plan(WipeMethod) if one.step not in ONLY_LOOKS | WITH_DEVICES))
 FEWER = {"login": WipeMethod.HOME_DIRECTORY_PURGE}
 """Where the account itself goes, its lock is not missed afterwards."""
 

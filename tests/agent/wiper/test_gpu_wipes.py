@@ -11,6 +11,7 @@ from shared.documents import PlaceReport, Target, WipeEvidence
 from shared.records import WipeStatus
 from tests.agent.wiper.fakes import LIBRARIES, gpu, state
 from tests.agent.wiper.harness import Machine, Platform, Wiper
+from tests.host.scene import Mutant
 
 pytestmark = pytest.mark.root
 
@@ -138,6 +139,13 @@ def test_changed_settings_are_put_back(cards, tenant, wipe):
     evidence = wipe(tenant)
     assert cards.text() == state(gpu(1))
     assert (place(evidence).state, place(evidence).found, place(evidence).removed) == ("clean", 4, 4)
+
+
+def test_a_wiper_without_the_step_says_what_is_left(cards, tenant, root_wiper, machine_platform):
+    """The look afterwards does not believe that it was taken."""
+    cards.are(gpu(1, power=300_000))
+    evidence = Mutant(root_wiper, "gpus").wipe(machine_platform.wipe(tenant))
+    assert (place(evidence).state, place(evidence).reason) == ("residue", "another power limit than at the grant")
 
 
 def test_settings_that_cannot_be_put_back_are_a_residue(cards, tenant, wipe):
