@@ -106,6 +106,11 @@ def status(evidence: WipeEvidence) -> WipeStatus:
     return evidence.methods[0].status
 
 
+def doubts(evidence: WipeEvidence) -> list[str]:
+    """What of the GPUs stands against a success; other places may be another test's of this kernel (keyrings)."""
+    return [one for one in evidence.methods[0].reasons if one.startswith("gpus")]
+
+
 def lives(machine: Machine, pid: str) -> bool:
     return (
         machine.run("sh", "-c", f"kill -0 {pid} 2>/dev/null && ! grep -q '^State:.[ZX]' /proc/{pid}/status; echo $?")
@@ -114,9 +119,9 @@ def lives(machine: Machine, pid: str) -> bool:
 
 
 def test_gpus_that_are_as_they_were_are_clean(cards, tenant, wipe):
-    """The wipe is a success; that memory was not overwritten is said."""
+    """They are nothing against a success; that memory was not overwritten is said."""
     evidence = wipe(tenant)
-    assert (place(evidence).state, status(evidence)) == ("clean", WipeStatus.SUCCESS), evidence
+    assert (place(evidence).state, doubts(evidence)) == ("clean", []), evidence
     assert any(one.startswith(NOT_FILLED) for one in evidence.limits)
 
 
@@ -242,7 +247,7 @@ def test_free_memory_is_filled_where_the_provider_wants_it(cards, tenant, fillin
     evidence = filling(tenant)
     assert place(evidence).notes == ("filled 79497 of 80000 MiB of memory on 1 of 1 GPUs",)
     assert not any(one.startswith(NOT_FILLED) for one in evidence.limits)
-    assert status(evidence) is WipeStatus.SUCCESS
+    assert doubts(evidence) == []
 
 
 def test_a_gpu_that_somebody_uses_is_not_filled(machine, cards, tenant, filling):
@@ -261,7 +266,7 @@ def test_memory_that_cannot_be_filled_is_told(cards, tenant, filling):
     evidence = filling(tenant)
     assert "the memory of a GPU was not filled: cuCtxCreate_v2 failed with 46" in place(evidence).notes
     assert any(one.startswith(NOT_FILLED) for one in evidence.limits)
-    assert status(evidence) is WipeStatus.SUCCESS
+    assert doubts(evidence) == []
 
 
 @pytest.mark.parametrize("owner", ["his", "root in his group"])
