@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agent.wiper.gpus import GpuRecord
 from agent.wiper.policy import NOBODY, Policy
 from shared.codes import Code, Trouble
 from shared.documents import Target
@@ -47,7 +48,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
     `generation`: 128 random bits, hex; later orders must name it. `ready`: the account was made completely.
     `key_files_before`: other people's files that held one of his keys before he came; his keys stay in them.
     `canaries`: how many files of known content he was given, see `agent.wiper.canaries`. `baseline`: the digest of what
-    only root writes, as it was then, see `agent.wiper.baseline`.
+    only root writes, as it was then, see `agent.wiper.baseline`. `gpus`: as they were before he came; None where they
+    could not be read.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     subordinate: tuple[IdRange, ...] = ()
     canaries: int = 0
     baseline: str | None = None
+    gpus: tuple[GpuRecord, ...] | None = None
     ready: bool = False
 
     @property

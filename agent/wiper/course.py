@@ -33,10 +33,12 @@ class Course:
 
     Attributes:
         scope: How far the last look at the machine's files went, if one did.
+        limits: What the looks found that the evidence does not claim.
     """
 
     def __init__(self, command_id: str, journal: Journal, now: Clock, report: Report) -> None:
         self.scope: Verification | None = None
+        self.limits: tuple[str, ...] = ()
         self._command_id = command_id
         self._journal = journal
         self._now = now
@@ -112,6 +114,7 @@ class Course:
         self._report(f"verify {step.name}", 0, 0)
         looked = self._looked(step)
         self.scope = looked.scope or self.scope
+        self.limits += looked.limits
         return PlaceReport(
             name=step.name, state=looked.state, reason=looked.reason, left=looked.left, took_ms=_ms_since(started)
         )

@@ -207,6 +207,7 @@ def _limits(known: Known, methods: tuple[WipeMethod, ...], *, simulated: bool) -
     limits = (SIMULATED_LIMIT, *LIMITS) if simulated else LIMITS
     if WipeMethod.USER_DELETION not in methods:
         limits = (*limits, ACCOUNT_STAYS)
+    limits = (*limits, *(known.verified.limits if known.verified else ()))
     omitted = len(known.attempts) - MAX_ATTEMPTS
     return (*limits, f"{omitted} of the attempts, in the middle, are not listed.") if omitted > 0 else limits
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from agent.wiper import baseline, canaries, sshd
+from agent.wiper import baseline, canaries, nvml, sshd
 from agent.wiper.accounts import Account, Tenant, check_name, free_uid, ranges_of
 from agent.wiper.ground import Ground
 from agent.wiper.history import History
@@ -102,6 +102,8 @@ def carry_out(
     """
     work = order.work
     assert isinstance(work, GrantWork)
+    # Before he has a key: what he changes later is not to be taken for what was.
+    gpus = () if ground.simulated else nvml.record()
     try:
         account = _ensure_account(tenant, ground)
         tenant = _with_baseline(tenant, journal, ground, now, state_dir, tenants)
@@ -109,7 +111,7 @@ def carry_out(
     except OSError as error:
         raise Trouble(Code.ACCOUNT_FAILED, f"{type(error).__name__}: {error.strerror}") from error
     ranges = ranges_of(id_ranges_of(ground), tenant.name, tenant.uid)
-    recorded = replace(tenant, gid=account.gid, subordinate=ranges, canaries=planted, ready=True)
+    recorded = replace(tenant, gid=account.gid, subordinate=ranges, canaries=planted, gpus=gpus, ready=True)
     journal.append(now, TenantRecorded(tenant=recorded))
     return GrantOutcome(
         hardware_id=order.aud,

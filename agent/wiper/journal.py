@@ -71,12 +71,17 @@ class StepDone(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Verified(Struct, frozen=True, kw_only=True, tag=True):
-    """What the look at the whole machine found after the steps of one attempt, how far it went, and over what media."""
+    """
+    What the look at the whole machine found after the steps of one attempt, how far it went, and over what media.
+
+    `limits`: what it cannot say, in words.
+    """
 
     command_id: str
     places: tuple[PlaceReport, ...]
     scope: Verification | None = None
     media: tuple[Medium, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True, tag=True):

@@ -45,6 +45,8 @@ _PURGE = (
     Planned("home", after=CORE),
     Planned("elsewhere", after=CORE),
     Planned("dumps"),
+    # After the processes, most of which free what they had; with them alive it still tells what is his.
+    Planned("gpus"),
 )
 # Trim goes after all that frees blocks. It is no place: nobody promises what a device does.
 _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {

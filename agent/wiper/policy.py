@@ -41,6 +41,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         wipes_per_day: Wipes taken within 24 hours.
         dry_run: Refuse every wipe, and to cut access, to try the rest out.
         overwrite: "auto": files on spinning disks are overwritten where that reaches the medium; "never".
+        fill_gpu_memory: Fill the free memory of GPUs that nobody uses with a constant, at the end of a wipe.
     """
 
     kinds: tuple[str, ...] = tuple(sorted(PRIVILEGED_KINDS))
@@ -51,6 +52,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wipes_per_day: Annotated[int, Meta(ge=0)] = 100
     dry_run: bool = False
     overwrite: Literal["auto", "never"] = "auto"
+    fill_gpu_memory: bool = False
 
     @property
     def sha256(self) -> str:

@@ -35,6 +35,7 @@ from shared.documents import Medium, Order, PlaceReport, WipeEvidence, WipeWork
 
 def steps_for(subject: Subject) -> dict[str, Step]:
     """Return every step there is, by its place."""
+    processes = Processes(subject)
     steps: tuple[Step, ...] = (
         Baseline(subject),
         Sshd(subject),
@@ -43,7 +44,7 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Access(subject),
         Schedules(subject),
         Sessions(subject),
-        Processes(subject),
+        processes,
         Mounts(subject),
         Ipc(subject),
         Namespaces(subject),
@@ -52,7 +53,7 @@ def steps_for(subject: Subject) -> dict[str, Step]:
         Held(subject),
         Dumps(subject),
         Containers(subject),
-        Gpus(subject),
+        Gpus(subject, processes),
         Privileges(subject),
         Account(subject),
         Trim(subject),
@@ -113,7 +114,9 @@ class Wipe:
         self, places: tuple[PlaceReport, ...], objection: str | None = None, media: tuple[Medium, ...] = ()
     ) -> WipeEvidence:
         command_id = self._order.command_id
-        verified = Verified(command_id=command_id, places=places, scope=self._course.scope, media=media)
+        verified = Verified(
+            command_id=command_id, places=places, scope=self._course.scope, media=media, limits=self._course.limits
+        )
         self._journal.append(self._now(), verified, AttemptEnded(command_id=command_id))
         past = history.read(self._journal.entries)
         known = past.commands[command_id]

@@ -96,6 +96,14 @@ def test_the_wiper_may_do_what_it_needs_and_no_more():
     assert not [one for one in allowed if one.removeprefix("CAP_").startswith(NEVER) or not one.startswith("CAP_")]
 
 
+def test_the_wiper_opens_loop_devices_and_gpus_only():
+    """What fills GPU memory needs one more, and is not run by this unit."""
+    wiper = unit("rackproof-wiper@.service", "Service")
+    assert wiper["DevicePolicy"] == "closed"
+    named = {one for one in wiper["DeviceAllow"].split() if one not in {"r", "rw"}}
+    assert named == {"block-loop", "char-nvidia", "char-nvidia-frontend", "char-nvidia-caps"}
+
+
 def test_the_wiper_runs_from_the_connection():
     """It hears and answers there, logs elsewhere, and takes nothing else from whoever connected."""
     wiper = unit("rackproof-wiper@.service", "Service")

@@ -1,9 +1,11 @@
 """A booted Debian machine for the tests that need systemd, sshd and a root of their own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.agent.wiper import fakes
 from tests.host import machines
 from tests.host.machines import Machine, MachineError
 
@@ -16,3 +18,9 @@ def machine(missing) -> Iterator[Machine]:
             yield machine
     except MachineError as error:
         missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory, missing) -> Path:
+    """A directory with stand-ins for NVIDIA's libraries."""
+    return fakes.build(tmp_path_factory.mktemp("nvidia"), missing)

@@ -65,12 +65,13 @@ class Erased(Struct, frozen=True):
 
 
 class Looked(Struct, frozen=True):
-    """What verifying saw; `scope`: how far a look at the machine's files went."""
+    """What verifying saw; `scope`: how far a look at the machine's files went; `limits`: what it cannot say."""
 
     state: str
     left: int = 0
     reason: str | None = None
     scope: Verification | None = None
+    limits: tuple[str, ...] = ()
 
 
 class Item(Struct, frozen=True):

@@ -66,6 +66,14 @@ class Processes:
             time.sleep(PAUSE_S)
         return clean_or(len(seen), "live processes")
 
+    def alive(self) -> set[int]:
+        """Return the tenant's processes."""
+        return live(self._whose())
+
+    def end(self, pid: int) -> None:
+        """Kill one process, if it is still the tenant's."""
+        _kill_one(pid, self._whose())
+
     def _whose(self) -> Whose:
         return whose(self._ground, self._tenant)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.wiper import fakes
 from tests.agent.wiper.harness import Machine, Platform, SimulatedWiper, Wiper, state_for
 
 
@@ -54,3 +55,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory, machine_state: Path, missi
 def root_wiper(machine: Machine, machine_state: Path) -> Wiper:
     """A wiper of the whole machine, in the view."""
     return Wiper(machine_state, (), machine.prefix)
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory, missing) -> Path:
+    """A directory with stand-ins for NVIDIA's libraries."""
+    return fakes.build(tmp_path_factory.mktemp("nvidia"), missing)

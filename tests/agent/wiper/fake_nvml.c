@@ -1,0 +1,144 @@
+/*
+ * A libnvidia-ml.so.1 for wipes: GPUs whose settings stand in a file and can be changed, with processes on them.
+ *
+ * The file is $FAKE_GPUS or /run/fake-gpus: a line with how it behaves ("answer", "hang", "segfault", "not_loaded",
+ * "no_permission" to change anything), then
+ *   gpu UUID persistence compute_mode power_mw graphics_mhz memory_mhz ecc ecc_pending mig mig_pending used_mib total_mib
+ *   lost UUID
+ *   process GPU PID MIB        (MIB -1: not told)
+ * As a device it opens the file with ".device" behind its name, and it prints: the one must not end in the other.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MOST 16
+enum { PERSISTENCE, COMPUTE, POWER, GRAPHICS, MEMORY, ECC, ECC_PENDING, MIG, MIG_PENDING, USED, TOTAL, FIELDS };
+struct gpu { char uuid[80]; long long is[FIELDS]; int lost; };
+struct process { int gpu, pid; long long mib; };
+struct listed { unsigned pid; unsigned long long used; unsigned instance, compute; };
+static struct gpu gpus[MOST];
+static struct process processes[MOST];
+static int gpu_count, process_count;
+static char mode[32];
+
+static const char *file(void) { const char *path = getenv("FAKE_GPUS"); return path ? path : "/run/fake-gpus"; }
+
+static void load(void) {
+    char line[512];
+    FILE *from = fopen(file(), "r");
+    gpu_count = process_count = 0;
+    if (!from || fscanf(from, "%31s\n", mode) != 1) abort();
+    while (fgets(line, sizeof line, from)) {
+        struct gpu *gpu = gpus + gpu_count;
+        struct process *one = processes + process_count;
+        long long *is = gpu->is;
+        if (sscanf(line, "gpu %79s %lld %lld %lld %lld %lld %lld %lld %lld %lld %lld %lld", gpu->uuid, is, is + 1, is + 2,
+                   is + 3, is + 4, is + 5, is + 6, is + 7, is + 8, is + 9, is + 10) == 1 + FIELDS)
+            gpu->lost = 0, gpu_count++;
+        else if (sscanf(line, "lost %79s", gpu->uuid) == 1)
+            gpu->lost = 1, gpu_count++;
+        else if (sscanf(line, "process %d %d %lld", &one->gpu, &one->pid, &one->mib) == 3)
+            process_count++;
+    }
+    fclose(from);
+}
+
+static void save(void) {
+    FILE *to = fopen(file(), "w");
+    fprintf(to, "%s\n", mode);
+    for (int at = 0; at < gpu_count; at++) {
+        fprintf(to, gpus[at].lost ? "lost %s" : "gpu %s", gpus[at].uuid);
+        for (int field = 0; field < FIELDS && !gpus[at].lost; field++) fprintf(to, " %lld", gpus[at].is[field]);
+        fprintf(to, "\n");
+    }
+    for (int at = 0; at < process_count; at++)
+        fprintf(to, "process %d %d %lld\n", processes[at].gpu, processes[at].pid, processes[at].mib);
+    fclose(to);
+}
+
+static struct gpu *of(void *handle) { load(); return gpus + (long)handle - 1; }
+static int get(void *handle, int field, unsigned *value) {
+    long long is = of(handle)->is[field];
+    *value = is;
+    return is < 0 ? 3 : 0; /* not supported */
+}
+static int set(void *handle, int field, long long value) {
+    struct gpu *gpu = of(handle);
+    if (!strcmp(mode, "no_permission")) return 4;
+    gpu->is[field] = value;
+    save();
+    return 0;
+}
+
+int nvmlInitWithFlags(unsigned flags) {
+    char name[512];
+    (void)flags;
+    load();
+    snprintf(name, sizeof name, "%s.device", file());
+    for (int at = 0; at < 3; at++) open(name, O_RDWR | O_CREAT, 0600);
+    if (!strcmp(mode, "not_loaded")) return 9;
+    if (!strcmp(mode, "hang")) for (;;) pause();
+    if (!strcmp(mode, "segfault")) *(volatile int *)8 = 1;
+    return 0;
+}
+int nvmlDeviceGetCount_v2(unsigned *count) { load(); *count = gpu_count; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **gpu) {
+    load();
+    *gpu = (void *)(long)(index + 1);
+    return gpus[index].lost ? 15 : 0;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **gpu) {
+    load();
+    for (int at = 0; at < gpu_count; at++)
+        if (!strcmp(gpus[at].uuid, uuid)) return *gpu = (void *)(long)(at + 1), 0;
+    return 6;
+}
+int nvmlDeviceGetUUID(void *gpu, char *out, unsigned size) {
+    printf("NVML likes to print\n");
+    fflush(stdout);
+    return snprintf(out, size, "%s", of(gpu)->uuid) < 0;
+}
+int nvmlDeviceGetPersistenceMode(void *gpu, unsigned *is) { return get(gpu, PERSISTENCE, is); }
+int nvmlDeviceGetComputeMode(void *gpu, unsigned *is) { return get(gpu, COMPUTE, is); }
+int nvmlDeviceGetPowerManagementLimit(void *gpu, unsigned *is) { return get(gpu, POWER, is); }
+int nvmlDeviceGetApplicationsClock(void *gpu, unsigned kind, unsigned *is) {
+    return get(gpu, kind == 0 ? GRAPHICS : MEMORY, is);
+}
+int nvmlDeviceGetEccMode(void *gpu, unsigned *is, unsigned *pending) {
+    return get(gpu, ECC, is) | get(gpu, ECC_PENDING, pending);
+}
+int nvmlDeviceGetMigMode(void *gpu, unsigned *is, unsigned *pending) {
+    return get(gpu, MIG, is) | get(gpu, MIG_PENDING, pending);
+}
+int nvmlDeviceGetMemoryInfo(void *gpu, unsigned long long *memory) {
+    struct gpu *one = of(gpu);
+    memory[0] = one->is[TOTAL] << 20, memory[2] = one->is[USED] << 20, memory[1] = memory[0] - memory[2];
+    return 0;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(void *gpu, unsigned *count, struct listed *out) {
+    unsigned here = 0, room = *count;
+    load();
+    for (int at = 0; at < process_count; at++) {
+        struct process *one = processes + at;
+        if (one->gpu != (long)gpu - 1) continue;
+        if (here < room && out)
+            out[here] = (struct listed){one->pid, one->mib < 0 ? ~0ULL : (unsigned long long)one->mib << 20, ~0U, ~0U};
+        here++;
+    }
+    *count = here;
+    return here > room ? 7 : 0; /* insufficient size */
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *gpu, unsigned *count, void *out) {
+    (void)gpu; (void)count; (void)out;
+    return 3;
+}
+int nvmlDeviceSetPersistenceMode(void *gpu, unsigned is) { return set(gpu, PERSISTENCE, is); }
+int nvmlDeviceSetComputeMode(void *gpu, unsigned is) { return set(gpu, COMPUTE, is); }
+int nvmlDeviceSetPowerManagementLimit(void *gpu, unsigned is) { return set(gpu, POWER, is); }
+int nvmlDeviceSetApplicationsClocks(void *gpu, unsigned memory, unsigned graphics) {
+    return set(gpu, MEMORY, memory) | set(gpu, GRAPHICS, graphics);
+}
+int nvmlDeviceResetApplicationsClocks(void *gpu) { return set(gpu, MEMORY, 2000) | set(gpu, GRAPHICS, 1000); }
