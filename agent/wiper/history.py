@@ -53,6 +53,7 @@ class History(NamedTuple):
         wipes_taken_at: When wipes were taken.
         touched: Generations of accounts on which a wipe has begun.
         findings: What any wipe of a generation found that leaves doubt for ever, by generation.
+        meant: Marks of what any wipe of a generation knew to be the tenant's, by generation.
         certificate: Digest of the machine's newest certificate; None before the first.
     """
 
@@ -64,6 +65,7 @@ class History(NamedTuple):
     wipes_taken_at: tuple[datetime, ...]
     touched: frozenset[str]
     findings: dict[str, tuple[str, ...]]
+    meant: dict[str, frozenset[str]]
     certificate: str | None = None
 
     def unfinished(self) -> tuple[Command, ...]:
@@ -108,6 +110,7 @@ def read(entries: Iterable[Entry]) -> History:
         tuple(wipes),
         touched,
         _findings(commands.values()),
+        _meant(commands.values()),
         certificate,
     )
 
@@ -119,6 +122,15 @@ def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
         if known.generation is not None:
             news = (finding for _, one in known.intended for finding in one.findings)
             found[known.generation] = tuple(dict.fromkeys((*found.get(known.generation, ()), *news)))
+    return found
+
+
+def _meant(commands: Iterable[Known]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for known in commands:
+        if known.generation is not None:
+            news = frozenset(mark for _, one in known.intended for mark in one.meant)
+            found[known.generation] = found.get(known.generation, frozenset()) | news
     return found
 
 

@@ -36,6 +36,8 @@ _PURGE = (
     Planned("keys"),
     Planned("sshd"),
     Planned("schedules"),
+    # Before processes and mounts: an engine starts again what is killed behind its back.
+    Planned("containers"),
     Planned("processes"),
     Planned("mounts", after=("processes",)),
     Planned("ipc", after=("processes",)),

@@ -97,7 +97,8 @@ class Wipe:
             Trouble: `journal_unwritable`: it stopped where it was, and goes on when asked again.
         """
         self._begin()
-        steps = steps_for(subject)
+        past = history.read(self._journal.entries)
+        steps = steps_for(subject._replace(meant=past.meant.get(self._target.generation, frozenset())))
         for planned in plan(self._methods):
             self._take(planned, steps)
         places = tuple(self._verify(steps[name]) for name in promised(self._methods))
@@ -154,7 +155,9 @@ class Wipe:
             return
         self._journal.append(
             self._now(),
-            StepIntended(command_id=command_id, step=step.name, found=found.items, findings=found.findings),
+            StepIntended(
+                command_id=command_id, step=step.name, found=found.items, findings=found.findings, meant=found.meant
+            ),
         )
         self._journal.append(self._now(), self._erase(step, found.items, started))
 

@@ -21,10 +21,28 @@ CLEAN, RESIDUE, NOT_EXAMINED, NOT_APPLICABLE = "clean", "residue", "not_examined
 
 
 class Subject(NamedTuple):
-    """Whose traces, and where: all that a step is told. Nothing of it comes from an order's text."""
+    """
+    Whose traces, and where: all that a step is told. Nothing of it comes from an order's text.
+
+    `meant`: marks of things that an earlier attempt knew to be the tenant's, see `Found`.
+    """
 
     ground: Ground
     tenant: Tenant
+    meant: frozenset[str] = frozenset()
+
+
+class Item(Struct, frozen=True):
+    """
+    One thing for the dry run: its kind in words, and where it is.
+
+    `goes`: whether a wipe takes it away; `why`: why it would stay.
+    """
+
+    what: str
+    where: str
+    goes: bool = True
+    why: str | None = None
 
 
 class Found(Struct, frozen=True):
@@ -32,10 +50,12 @@ class Found(Struct, frozen=True):
     What a look found: how many items, and facts whose proof the erasing may destroy (they never go away).
 
     A finding that the tenant had or could become root has the word "root" in it: `agent.wiper.status` asks for it.
+    `meant`: marks of things that are known for his only as long as others of his stand; the next attempt gets them.
     """
 
     items: int
     findings: tuple[str, ...] = ()
+    meant: tuple[str, ...] = ()
 
 
 class Erased(Struct, frozen=True):

@@ -1,47 +1,233 @@
 """
-Container engines: this version cannot look into them, so where there is one it says so.
+Containers, volumes and images of the tenant's in the machine's own engines; those of his own engine are his files.
 
-Nothing here is ever erased.
+An engine is only ever told to remove something by the id that it has told itself. One that has something and cannot be
+asked is said to be unseen.
 """
 
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from agent.wiper.containers import STORAGE
-from agent.wiper.steps import NOT_APPLICABLE, NOT_EXAMINED, Erased, Found, Looked, Subject, Tell
+from agent.wiper import engines, names
+from agent.wiper.containers import STORAGE, Choice, Whose, choose
+from agent.wiper.engines import DOCKER, ENGINES, PODMAN, Engine
+from agent.wiper.folders import entries
+from agent.wiper.groups import POWERFUL, groups_of
+from agent.wiper.lines import changed
+from agent.wiper.steps import (
+    CLEAN,
+    NOT_APPLICABLE,
+    NOT_EXAMINED,
+    RESIDUE,
+    Erased,
+    Found,
+    Item,
+    Looked,
+    Subject,
+    Tell,
+)
 
-SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock")
+PASSES = 4
+"""Looks for what is still there: a container or an image goes only after those that depend on it."""
+MAX_MEANT = 2000
+CONTAINERD = ("/run/containerd/containerd.sock", "/var/lib/containerd", "/run/containerd")
+KNOWN = frozenset((*DOCKER.storage, *PODMAN.storage, *CONTAINERD))
+UNKNOWN = ("/run/crio/crio.sock", *(path for path in STORAGE if path not in KNOWN))
+"""What this version cannot look into."""
+HELD = "the tenant's, in use by what is not his or older than the grant"
+SUDO = ("/etc/sudoers", "/etc/sudoers.d")
 
 
 class Containers:
-    """Container engines that may hold something of the tenant's."""
+    """What engines hold of the tenant's."""
 
     name = "containers"
 
     def __init__(self, subject: Subject) -> None:
+        self._ground = subject.ground
+        self._tenant = subject.tenant
         self._simulated = subject.ground.simulated
+        self._meant = set(subject.meant)
+        # What he could do is not seen any more once his account is gone.
+        self._could_use: set[str] = set()
 
     def find(self) -> Found:
-        """Count nothing: nothing can be looked into."""
-        return Found(0)
+        """Count what is his; what was made while he could use an engine, and is nobody's by any sign, is a doubt."""
+        items, findings = 0, list[str]()
+        for engine, choice in self._choices():
+            if isinstance(choice, str):
+                continue
+            items += choice.goes
+            if self._may_ask(engine):
+                findings.append(f"the tenant could use {engine.name}: he could become root")
+            if choice.unattributed:
+                findings.append(f"{engine.name} has unattributed things made since the grant")
+        return Found(items, tuple(findings), tuple(sorted(self._meant)[:MAX_MEANT]))
 
-    def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
-        """Leave everything."""
-        return Erased(0)
+    def erase(self, tell: Tell) -> Erased:
+        """Have each engine remove what is his, containers first."""
+        removed, notes = 0, list[str]()
+        for engine, choice in self._choices():
+            if isinstance(choice, str):
+                notes.append(choice)
+                continue
+            left, before = choice, choice.goes
+            for _ in range(PASSES):
+                if not left.goes:
+                    break
+                notes += _remove(engine, left)
+                last, left = left, self._choice(engine)
+                tell(before - left.goes, before)
+                if left == last:
+                    break
+            removed += max(0, before - left.goes)
+        return Erased(removed, tuple(dict.fromkeys(notes)))
 
     def verify(self) -> Looked:
-        """Say which of them are here."""
+        """Ask every engine again."""
         if self._simulated:
             return Looked(NOT_APPLICABLE, reason="a simulated machine has none")
-        here = [path for path in SOCKETS if Path(path).exists()]
-        here += [path for path in STORAGE if _holds_something(Path(path))]
-        if here:
-            return Looked(NOT_EXAMINED, reason=f"cannot look into: {', '.join(here)}"[:300])
-        return Looked(NOT_APPLICABLE, reason="no container engine was found")
+        left, residues, asked = 0, list[str](), 0
+        unseen = list(_unseen())
+        for engine, choice in self._choices():
+            if isinstance(choice, str):
+                unseen.append(choice)
+                continue
+            asked += 1
+            residues += _words(engine, choice)
+            left += choice.goes + choice.unattributed + choice.held
+        reason = "; ".join((*residues, *unseen))[:300]
+        if residues:
+            return Looked(RESIDUE, left, reason)
+        if unseen:
+            return Looked(NOT_EXAMINED, reason=reason)
+        return Looked(CLEAN) if asked else Looked(NOT_APPLICABLE, reason="no container engine was found")
+
+    def list(self) -> Iterator[Item]:
+        """Give what is his, and what would leave a doubt."""
+        for engine, choice in self._choices():
+            if isinstance(choice, str):
+                yield Item("container engine", engine.name, goes=False, why=choice)
+                continue
+            yield from (Item("container", f"{engine.name} {one.id[:12]}") for one in choice.containers)
+            yield from (Item("container volume", f"{engine.name} {one.name}") for one in choice.volumes)
+            yield from (Item("container image", f"{engine.name} {one.id[:12]}") for one in choice.images)
+            for count, why in (
+                (choice.unattributed, "made since the grant, nobody's by any sign"),
+                (choice.held, HELD),
+            ):
+                if count:
+                    yield Item(f"{count} things in a container engine", engine.name, goes=False, why=why)
+        yield from (Item("container engine", "this machine", goes=False, why=one) for one in _unseen())
+
+    def _choices(self) -> Iterator[tuple[Engine, Choice | str]]:
+        """Give each engine that is here, with what is his of it, or why it could not be asked."""
+        for engine in ENGINES if not self._simulated else ():
+            if not engines.is_here(engine):
+                continue
+            try:
+                yield engine, self._choice(engine)
+            except OSError as error:
+                yield engine, f"cannot look into {engine.name}: {error.strerror}"
+
+    def _choice(self, engine: Engine) -> Choice:
+        if self._may_use(engine):
+            self._could_use.add(engine.name)
+        choice = choose(engines.stock(engine), self._whose(engine))
+        marks = (*(one.mark for one in choice.volumes), *(one.mark for one in choice.images))
+        self._meant |= {f"{engine.name} {mark}" for mark in marks}
+        return choice
+
+    def _whose(self, engine: Engine) -> Whose:
+        prefix = f"{engine.name} "
+        return Whose(
+            name=self._tenant.name,
+            uid=self._tenant.uid,
+            home=self._tenant.home,
+            booking_id=self._tenant.booking_id,
+            since=self._tenant.granted_at,
+            could_use=engine.name in self._could_use,
+            meant=frozenset(one.removeprefix(prefix) for one in self._meant if one.startswith(prefix)),
+        )
+
+    def _may_use(self, engine: Engine) -> bool:
+        """Return whether the tenant could have the engine make things: by its socket, or as root."""
+        groups = groups_of(self._ground.read("/etc/group"), self._tenant.name)
+        return bool(groups.keys() & POWERFUL) or self._may_sudo() or self._may_ask(engine)
+
+    def _may_ask(self, engine: Engine) -> bool:
+        groups = groups_of(self._ground.read("/etc/group"), self._tenant.name)
+        try:
+            facts = Path(engine.socket).stat()
+        except OSError:
+            return False
+        member = str(facts.st_gid) in {*groups.values(), str(self._tenant.gid)}
+        return bool(facts.st_mode & 0o002 or (facts.st_mode & 0o020 and member))
+
+    def _may_sudo(self) -> bool:
+        file, folder = SUDO
+        texts = [self._ground.read(file)]
+        texts += [
+            self._ground.read(f"{folder}/{name}")
+            for name, facts in entries(self._ground, folder)
+            if stat.S_ISREG(facts.st_mode)
+        ]
+        words = (self._tenant.name, f"#{self._tenant.uid}")
+        return any(changed(text, partial(_without_rule, word))[1] for text in texts for word in words)
 
 
-def _holds_something(directory: Path) -> bool:
-    """Packages make the directories; an engine that never ran leaves them empty."""
+def _without_rule(word: str, line: str) -> str | None:
+    return names.sudo(line, word)
+
+
+def _unseen() -> tuple[str, ...]:
+    """Say what is here and cannot be asked."""
+    here = [path for path in UNKNOWN if _is_used(path)]
+    return (*((f"cannot look into: {', '.join(here)}",) if here else ()), *_containerd())
+
+
+def _containerd() -> Iterator[str]:
+    """Say so where containerd has more than what it does for Docker, or does not answer."""
+    if not any(map(_is_used, CONTAINERD)):
+        return
     try:
-        return any(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        others = engines.namespaces(but=engines.OF_DOCKER if engines.is_here(DOCKER) else frozenset())
+    except OSError as error:
+        yield f"cannot look into containerd: {error.strerror}"
+        return
+    if others:
+        yield f"cannot look into containerd: {len(others)} namespaces of it are not Docker's"
+
+
+def _is_used(path: str) -> bool:
+    return Path(path).is_socket() or engines.holds_something(path)
+
+
+def _remove(engine: Engine, choice: Choice) -> Iterator[str]:
+    """Have an engine remove all that is chosen; say what it refuses."""
+    pods = _whole_pods(choice)
+    acts: list[Callable[[], None]] = [partial(engines.remove_pod, engine, pod) for pod in pods]
+    acts += [partial(engines.remove_container, engine, one) for one in choice.containers if one.pod not in pods]
+    acts += [partial(engines.remove_volume, engine, one) for one in choice.volumes]
+    acts += [partial(engines.remove_image, engine, one) for one in choice.images]
+    for act in acts:
+        try:
+            act()
+        except OSError as error:
+            yield error.strerror or str(error)
+
+
+def _whole_pods(choice: Choice) -> frozenset[str]:
+    """Return the pods whose own container goes, which is so only where all of the pod goes."""
+    return frozenset(one.pod for one in choice.containers if one.infra and one.pod)
+
+
+def _words(engine: Engine, choice: Choice) -> Iterator[str]:
+    if choice.goes:
+        yield f"{engine.name}: {choice.goes} containers, volumes or images of the tenant's"
+    if choice.unattributed:
+        yield f"{engine.name}: {choice.unattributed} unattributed, made since the grant"
+    if choice.held:
+        yield f"{engine.name}: {choice.held} {HELD}"
