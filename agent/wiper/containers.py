@@ -152,8 +152,8 @@ def choose(stock: Stock, whose: Whose) -> Choice:
         one.name: _side_of_contents(
             _label(one.labels, one.made_at, whose),
             [sides[user.id] for user in stock.containers if one.name in user.volumes],
-            made=one.made_at >= whose.since,
-            touched=one.made_at >= whose.since,
+            made=_is_since(one.made_at, whose),
+            touched=_is_since(one.made_at, whose),
             meant=one.mark in whose.meant or one.name in devices,
         )
         for one in stock.volumes
@@ -162,8 +162,8 @@ def choose(stock: Stock, whose: Whose) -> Choice:
         one.id: _side_of_contents(
             _label(one.labels, one.arrived_at, whose),
             [sides[user.id] for user in stock.containers if one.id == user.image],
-            made=one.arrived_at >= whose.since,
-            touched=max(one.arrived_at, one.named_at) >= whose.since,
+            made=_is_since(one.arrived_at, whose),
+            touched=_is_since(one.arrived_at, whose) or _is_since(one.named_at, whose),
             meant=one.mark in whose.meant,
         )
         for one in stock.images
@@ -186,7 +186,7 @@ def _label(labels: Mapping[str, str], made_at: datetime, whose: Whose) -> Side:
     if tenant is None:
         return Side.UNKNOWN
     # A name comes again with another booking: what is older was another tenant's of the same name.
-    return Side.HIS if tenant == whose.name and made_at >= whose.since else Side.OTHERS
+    return Side.HIS if tenant == whose.name and _is_since(made_at, whose) else Side.OTHERS
 
 
 def _side_of_container(one: Container, devices: set[str], whose: Whose) -> Side:
@@ -194,7 +194,7 @@ def _side_of_container(one: Container, devices: set[str], whose: Whose) -> Side:
     if label is not Side.UNKNOWN:
         return label
     in_home = any(_is_in(path, whose.home) for path in one.binds) or not devices.isdisjoint(one.volumes)
-    if one.made_at < whose.since:
+    if not _is_since(one.made_at, whose):
         return Side.HELD if in_home else Side.OTHERS
     as_him = one.user.partition(":")[0] in {whose.name, str(whose.uid)}
     return Side.HIS if in_home or as_him else Side.UNKNOWN
@@ -211,6 +211,11 @@ def _side_of_contents(label: Side, users: Iterable[Side], *, made: bool, touched
         return Side.HIS
     # What somebody else's container uses has come for that one.
     return Side.UNKNOWN if touched and not sides & {Side.OTHERS, Side.HELD} else Side.OTHERS
+
+
+def _is_since(at: datetime, whose: Whose) -> bool:
+    """Return whether a time is not before the grant; some are only told in whole seconds, those of Docker's volumes."""
+    return at >= (whose.since if at.microsecond else whose.since.replace(microsecond=0))
 
 
 def _is_in(path: str, home: str) -> bool:

@@ -280,20 +280,21 @@ def _is_below(path: str, top: str) -> bool:
 
 
 @contextlib.contextmanager
-def booted(name: str, extra: Sequence[str] = ()) -> Iterator[Machine]:
+def booted(name: str, extra: Sequence[str] = (), *, whole: bool = True) -> Iterator[Machine]:
     """
     Give a machine that runs; it is gone afterwards.
 
     Args:
         name: A short word, unique among those that run.
         extra: Packages it has besides the usual ones.
+        whole: Whether nothing may have failed to start.
 
     Raises:
         MachineError: this host cannot boot one.
     """
     machine = Machine(name, extra)
     try:
-        machine.boot()
+        machine.boot(whole=whole)
         yield machine
     finally:
         machine.close()

@@ -73,16 +73,13 @@ class Containers:
             if isinstance(choice, str):
                 notes.append(choice)
                 continue
-            left, before = choice, choice.goes
-            for _ in range(PASSES):
-                if not left.goes:
-                    break
-                notes += _remove(engine, left)
-                last, left = left, self._choice(engine)
-                tell(before - left.goes, before)
-                if left == last:
-                    break
-            removed += max(0, before - left.goes)
+            try:
+                left, refused = self._remove(engine, choice, tell)
+            except OSError as error:
+                notes.append(f"{engine.name} was left in the middle: {error.strerror}")
+                continue
+            removed += max(0, choice.goes - left.goes)
+            notes += refused
         return Erased(removed, tuple(dict.fromkeys(notes)))
 
     def verify(self) -> Looked:
@@ -120,7 +117,21 @@ class Containers:
             ):
                 if count:
                     yield Item(f"{count} things in a container engine", engine.name, goes=False, why=why)
-        yield from (Item("container engine", "this machine", goes=False, why=one) for one in _unseen())
+        if not self._simulated:
+            yield from (Item("container engine", "this machine", goes=False, why=one) for one in _unseen())
+
+    def _remove(self, engine: Engine, choice: Choice, tell: Tell) -> tuple[Choice, tuple[str, ...]]:
+        """Return what is left, and what the engine said to that: what went with another thing was no refusal."""
+        left, refused = choice, tuple[str, ...]()
+        for _ in range(PASSES):
+            if not left.goes:
+                return left, ()
+            refused = tuple(_remove(engine, left))
+            last, left = left, self._choice(engine)
+            tell(max(0, choice.goes - left.goes), choice.goes)
+            if left == last:
+                break
+        return left, refused if left.goes else ()
 
     def _choices(self) -> Iterator[tuple[Engine, Choice | str]]:
         """Give each engine that is here, with what is his of it, or why it could not be asked."""
