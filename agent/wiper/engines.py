@@ -1,8 +1,8 @@
 """
 Container engines, asked through their own tools: what they hold, and to remove some of it by id.
 
-The wiper's own process may make no namespaces and has few capabilities; an engine's tool needs all of root's, so it is
-started apart from it by the service manager, where one runs.
+The wiper's own process may make few namespaces, has few capabilities and no network; an engine's tool may need any of
+root's, for a container's network for one, so the service manager starts it apart, where one runs.
 """
 
 import errno

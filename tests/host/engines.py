@@ -21,9 +21,18 @@ mkdir -p /srv/tiny/bin
 cp /bin/busybox /srv/tiny/bin/
 for name in sh sleep touch; do ln -s busybox /srv/tiny/bin/$name; done
 tar -C /srv/tiny -c -f /srv/tiny.tar .
+cat > /usr/sbin/podman <<END
+#!/bin/sh
+grep CapBnd /proc/self/status >> /run/podman-capabilities 2> /dev/null
+exec /usr/bin/podman "\$@"
+END
+chmod 755 /usr/sbin/podman
 docker info > /run/docker-info
 """
-"""Layers of an overlay cannot lie on the overlay that the machine itself is on, so they are plain directories."""
+"""Layers of an overlay cannot lie on the overlay that the machine itself is on, so they are plain directories.
+
+The tool that is found first writes down what it might do.
+"""
 
 RUN = {
     "docker": ("run", "--detach", "--network=none"),
