@@ -83,7 +83,9 @@ class Course:
             return
         self._journal.append(
             self._now(),
-            StepIntended(command_id=command_id, step=step.name, found=found.items, findings=found.findings),
+            StepIntended(
+                command_id=command_id, step=step.name, found=found.items, findings=found.findings, meant=found.meant
+            ),
         )
         self._journal.append(self._now(), self._erase(step, found.items, started))
 

@@ -4,8 +4,16 @@ from agent.wiper.accounts import Tenant
 from agent.wiper.ground import Ground
 from agent.wiper.inspection import accounts_of
 
-POWERFUL = frozenset({"root", "sudo", "wheel", "admin", "docker", "lxd", "incus", "disk", "shadow", "kmem", "libvirt"})
+POWERFUL = frozenset(
+    {"root", "sudo", "wheel", "admin", "docker", "podman", "lxd", "incus", "disk", "shadow", "kmem", "libvirt"}
+)
 """Groups whose members can become root. Source: Debian wiki, SystemGroups; each project's own warning."""
+
+
+def groups_of(text: str, name: str) -> dict[str, str]:
+    """Return the groups of a group file that name an account as a member, with their ids. Source: group(5)."""
+    rows = (row.split(":") for row in text.splitlines())
+    return {row[0]: row[2] for row in rows if len(row) == 4 and name in row[3].split(",")}
 
 
 def own_group(ground: Ground, tenant: Tenant) -> int | None:

@@ -54,6 +54,7 @@ class History(NamedTuple):
         wipes_taken_at: When wipes were taken.
         touched: Generations of accounts on which a wipe has begun.
         findings: What any wipe of a generation found that leaves doubt for ever, by generation.
+        meant: Marks of what any wipe of a generation knew to be the tenant's, by generation.
         certificate: Digest of the machine's newest certificate; None before the first.
     """
 
@@ -65,6 +66,7 @@ class History(NamedTuple):
     wipes_taken_at: tuple[datetime, ...]
     touched: frozenset[str]
     findings: dict[str, tuple[str, ...]]
+    meant: dict[str, frozenset[str]]
     certificate: str | None = None
 
     def unfinished(self) -> tuple[Command, ...]:
@@ -111,6 +113,7 @@ def read(entries: Iterable[Entry]) -> History:
         tuple(wipes),
         touched,
         _findings(commands.values()),
+        _meant(commands.values()),
         certificate,
     )
 
@@ -123,6 +126,15 @@ def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
             told = [one.findings for _, one in known.intended] + [one.findings for _, one in known.done]
             news = (finding for findings in told for finding in findings)
             found[known.generation] = tuple(dict.fromkeys((*found.get(known.generation, ()), *news)))
+    return found
+
+
+def _meant(commands: Iterable[Known]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for known in commands:
+        if known.generation is not None:
+            news = frozenset(mark for _, one in known.intended for mark in one.meant)
+            found[known.generation] = found.get(known.generation, frozenset()) | news
     return found
 
 

@@ -45,12 +45,17 @@ class AttemptStarted(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StepIntended(Struct, frozen=True, kw_only=True, tag=True):
-    """What a step found, written before it removes anything: `findings` are facts whose proof it may destroy."""
+    """
+    What a step found, written before it removes anything.
+
+    `findings`: facts whose proof it may destroy; `meant`: marks of what it could not tell for the tenant's again.
+    """
 
     command_id: str
     step: str
     found: int
     findings: tuple[str, ...] = ()
+    meant: tuple[str, ...] = ()
 
 
 class StepDone(Struct, frozen=True, kw_only=True, tag=True):

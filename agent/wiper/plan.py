@@ -38,6 +38,8 @@ _PURGE = (
     Planned("keys"),
     Planned("sshd"),
     Planned("schedules"),
+    # Before processes and mounts: an engine starts again what is killed behind its back.
+    Planned("containers"),
     Planned("processes"),
     Planned("mounts", after=("processes",)),
     Planned("ipc", after=("processes",)),
@@ -65,7 +67,16 @@ _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
 
 PATIENCE_S = 120.0
 """How long a step may go without progress. Longer than any one call that it gives a deadline of its own."""
-PATIENCE_OF_S = {"mounts": 300.0, "processes": 180.0, "sshd": 180.0, "copies": 300.0, "directory": 180.0, "trim": 660.0}
+PATIENCE_OF_S = {
+    "mounts": 300.0,
+    "processes": 180.0,
+    "sshd": 180.0,
+    "containers": 600.0,
+    "gpus": 600.0,
+    "copies": 300.0,
+    "directory": 180.0,
+    "trim": 660.0,
+}
 """What is longer: swapping back in, killing what comes back, and whatever asks other programs one after the other."""
 
 REVOKE = (

@@ -97,7 +97,9 @@ class Wipe:
             Trouble: `journal_unwritable`: it stopped where it was, and goes on when asked again.
         """
         self._course.begin(self._machine.boot_id)
-        steps = steps_of(subject._replace(alive=self._course.alive))
+        past = history.read(self._journal.entries)
+        meant = past.meant.get(self._target.generation, frozenset())
+        steps = steps_of(subject._replace(alive=self._course.alive, meant=meant))
         for planned in plan(self._methods):
             self._course.take(planned, steps)
         places = tuple(self._course.verify(steps[name]) for name in promised(self._methods))

@@ -12,11 +12,11 @@ from tests.host.scene import Scene
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 SMALL = ("100", "100")
-TAKE_NOTHING = frozenset({"sshd", "trim"})
-"""One looks, where an sshd runs, and one tells devices what is free: each is tested where that can be seen."""
-WITH_DEVICES = frozenset({"gpus"})
-"""Missed only where there is a GPU: tests/agent/wiper/test_gpu_wipes.py."""
-STEPS = tuple(dict.fromkeys(one.step for one in plan(WipeMethod) if one.step not in TAKE_NOTHING | WITH_DEVICES))
+TAKE_NOTHING = frozenset({"baseline", "sshd", "trim"})
+"""They look, or tell devices what is free: each is tested where what it does can be seen."""
+ON_MACHINES = frozenset({"gpus", "containers"})
+"""Missed only where there is a GPU or an engine: tests/agent/wiper/test_gpu_wipes.py, tests/host/test_containers.py."""
+STEPS = tuple(dict.fromkeys(one.step for one in plan(WipeMethod) if one.step not in TAKE_NOTHING | ON_MACHINES))
 FEWER = {"login": WipeMethod.HOME_DIRECTORY_PURGE}
 """Where the account itself goes, its lock is not missed afterwards."""
 

@@ -28,8 +28,8 @@ class Subject(NamedTuple):
     Whose traces, and where: all that a step is told. Nothing of it comes from an order's text.
 
     `policy`: the provider's. `baseline`: what only root writes, at the grant; None where that is not on record.
-    `tenants`: the names of all accounts that were ever made for tenants here. `alive`: called by a step that takes
-    long, whenever it gets on.
+    `tenants`: the names of all accounts that were ever made for tenants here. `meant`: marks of things that an earlier
+    attempt knew to be the tenant's, see `Found`. `alive`: called by a step that takes long, whenever it gets on.
     """
 
     ground: Ground
@@ -37,6 +37,7 @@ class Subject(NamedTuple):
     policy: Policy = Policy()
     baseline: Baseline | None = None
     tenants: frozenset[str] = frozenset()
+    meant: frozenset[str] = frozenset()
     alive: Callable[[], None] = lambda: None
 
 
@@ -45,10 +46,12 @@ class Found(Struct, frozen=True):
     What a look found: how many items, and facts whose proof the erasing may destroy (they never go away).
 
     A finding that the tenant had or could become root has the word "root" in it: `agent.wiper.status` asks for it.
+    `meant`: marks of things that are known for his only as long as others of his stand; the next attempt gets them.
     """
 
     items: int
     findings: tuple[str, ...] = ()
+    meant: tuple[str, ...] = ()
 
 
 class Erased(Struct, frozen=True):

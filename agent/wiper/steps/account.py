@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from msgspec.structs import replace
 
 from agent.wiper import names
-from agent.wiper.groups import POWERFUL
+from agent.wiper.groups import POWERFUL, groups_of
 from agent.wiper.kernel import account_files_locked
 from agent.wiper.lines import Keep, count, numbers, rewrite
 from agent.wiper.names import Rule
@@ -45,7 +45,7 @@ class Account:
 
     def find(self) -> Found:
         """Count the rows; membership in a group that makes root is a finding for good."""
-        powerful = sorted(self._groups() & POWERFUL)
+        powerful = sorted(groups_of(self._ground.read("/etc/group"), self._name).keys() & POWERFUL)
         findings = (f"the tenant was in {', '.join(powerful)}: he could become root",) if powerful else ()
         return Found(self._rows(), findings)
 
@@ -92,10 +92,6 @@ class Account:
         used = {row[3] for row in rows if len(row) == 7 and row[0] != self._name}
         groups = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
         return {row[0] for row in groups if len(row) == 4 and row[0] == self._name and row[2] in used}
-
-    def _groups(self) -> set[str]:
-        rows = (row.split(":") for row in self._ground.read("/etc/group").splitlines())
-        return {row[0] for row in rows if len(row) == 4 and self._name in row[3].split(",")}
 
     def list(self) -> Iterator[Item]:
         """Give the rows."""
