@@ -6,11 +6,11 @@ asked is said to be unseen.
 """
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent.wiper import engines
+from agent.wiper import engines, names
 from agent.wiper.containers import STORAGE, Choice, Whose, choose
 from agent.wiper.engines import DOCKER, ENGINES, PODMAN, Engine
 from agent.wiper.folders import entries
@@ -187,3 +187,58 @@ class Containers:
         ]
         words = (self._tenant.name, f"#{self._tenant.uid}")
         return any(changed(text, partial(_without_rule, word))[1] for text in texts for word in words)
+
+
+def _without_rule(word: str, line: str) -> str | None:
+    return names.sudo(line, word)
+
+
+def _unseen() -> tuple[str, ...]:
+    """Say what is here and cannot be asked."""
+    here = [path for path in UNKNOWN if _is_used(path)]
+    return (*((f"cannot look into: {', '.join(here)}",) if here else ()), *_containerd())
+
+
+def _containerd() -> Iterator[str]:
+    """Say so where containerd has more than what it does for Docker, or does not answer."""
+    if not any(map(_is_used, CONTAINERD)):
+        return
+    try:
+        others = engines.namespaces(but=engines.OF_DOCKER if engines.is_here(DOCKER) else frozenset())
+    except OSError as error:
+        yield f"cannot look into containerd: {error.strerror}"
+        return
+    if others:
+        yield f"cannot look into containerd: {len(others)} namespaces of it are not Docker's"
+
+
+def _is_used(path: str) -> bool:
+    return Path(path).is_socket() or engines.holds_something(path)
+
+
+def _remove(engine: Engine, choice: Choice) -> Iterator[str]:
+    """Have an engine remove all that is chosen; say what it refuses."""
+    pods = _whole_pods(choice)
+    acts: list[Callable[[], None]] = [partial(engines.remove_pod, engine, pod) for pod in pods]
+    acts += [partial(engines.remove_container, engine, one) for one in choice.containers if one.pod not in pods]
+    acts += [partial(engines.remove_volume, engine, one) for one in choice.volumes]
+    acts += [partial(engines.remove_image, engine, one) for one in choice.images]
+    for act in acts:
+        try:
+            act()
+        except OSError as error:
+            yield error.strerror or str(error)
+
+
+def _whole_pods(choice: Choice) -> frozenset[str]:
+    """Return the pods whose own container goes, which is so only where all of the pod goes."""
+    return frozenset(one.pod for one in choice.containers if one.infra and one.pod)
+
+
+def _words(engine: Engine, choice: Choice) -> Iterator[str]:
+    if choice.goes:
+        yield f"{engine.name}: {choice.goes} containers, volumes or images of the tenant's"
+    if choice.unattributed:
+        yield f"{engine.name}: {choice.unattributed} unattributed, made since the grant"
+    if choice.held:
+        yield f"{engine.name}: {choice.held} {HELD}"
