@@ -300,7 +300,7 @@ from agent.wiper.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.containers import Containers
 record, meant, *acts = json.loads(sys.argv[1])
-subject = Subject(real_machine(), msgspec.convert(record, Tenant, strict=False), frozenset(meant))
+subject = Subject(real_machine(), msgspec.convert(record, Tenant, strict=False), meant=frozenset(meant))
 step = Containers(subject)
 said = {}
 for act in acts:

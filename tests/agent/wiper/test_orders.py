@@ -29,7 +29,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WIPE = WipeWork(target=Target(username="alice", uid=1005, generation="g"), methods=(WipeMethod.HOME_DIRECTORY_PURGE,))
 GRANT = GrantWork(username="alice")
 REVOKE = RevokeWork(target=WIPE.target)
-NOTHING = History({}, {}, frozenset(), -1, None, (), frozenset(), {})
+NOTHING = History({}, {}, frozenset(), -1, None, (), frozenset(), {}, {})
 
 
 def order(

@@ -89,7 +89,11 @@ def test_every_name_in_the_home_is_listed_and_goes(lines: Lines, granted: Simula
     assert "/home/alice/odd\\xff\\n\\\\" in shown
     assert all(one.goes for one in items)
     assert summary.places["home"].goes == len(shown)
-    assert (summary.would_be, summary.uid, summary.left_alone) == ("carried_out", 1000, ("privileges", "account"))
+    assert (summary.would_be, summary.uid, summary.left_alone) == (
+        "carried_out",
+        1000,
+        ("privileges", "account", "directory"),
+    )
 
 
 def test_what_would_stay_is_told_with_its_reason(lines: Lines, granted: SimulatedWiper, platform: Platform) -> None:
