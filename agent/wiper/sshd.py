@@ -13,15 +13,15 @@ import pwd
 import re
 import sys
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.wiper import apart
 from agent.wiper.accounts import Account
 from agent.wiper.children import in_child
 from agent.wiper.ground import Ground
-from agent.wiper.kernel import mount_memory, own_mount_namespace
 from agent.wiper.lines import Keep, changed
+from agent.wiper.tasks import AskSshd, sshd_argv
 from agent.wiper.tools import Ended, is_there, run, systemd_runs
 
 DEADLINE_S = 10.0
@@ -99,23 +99,15 @@ def sources(name: str) -> Sources:
 
 def _configuration(name: str) -> str:
     """Return what sshd says of its configuration for a user."""
-    argv = ("sshd", "-T", "-C", f"user={name},host=localhost,addr=127.0.0.1")
-    done = run(*argv, deadline_s=DEADLINE_S)
+    done = run(*sshd_argv(name), deadline_s=DEADLINE_S)
     missing = _NO_DIRECTORY.search(done.words)
     if done.code and missing:
-        # It only wants its empty run-time directory, which is there while it runs as a service: a child gets one in a
-        # view of its own, so that asking changes nothing.
-        done = Ended(*json.loads(in_child(partial(_with_directory, missing[1], argv), 2 * DEADLINE_S)))
+        # It only wants its empty run-time directory, which is there while it runs as a service: a process
+        # apart makes one in a view of its own, so that asking changes nothing.
+        done = Ended(*json.loads(apart.do(AskSshd(name, missing[1]), 2 * DEADLINE_S).said))
     if done.code:
         raise OSError(errno.EIO, f"sshd -T ended with {done.code}: {done.words}")
     return done.out
-
-
-def _with_directory(directory: str, argv: tuple[str, ...]) -> bytes:
-    own_mount_namespace()
-    mount_memory(directory.rpartition("/")[0])
-    os.mkdir(directory, 0o755)  # noqa: PTH102
-    return json.dumps(run(*argv, deadline_s=DEADLINE_S)).encode()
 
 
 def addresses() -> tuple[str, ...]:
@@ -168,8 +160,8 @@ def accepts(name: str, blobs: Iterable[str]) -> list[bool] | None:
     if not places or not keys:
         return None
     query = (sys.executable, "-I", "-m", QUERY, name, *(f"--at={one}" for one in places), "--", *keys)
-    apart = ("systemd-run", *APART, "--") if systemd_runs() else ()
-    done = run(*apart, *query, deadline_s=QUERY_S)
+    prefix = ("systemd-run", *APART, "--") if systemd_runs() else ()
+    done = run(*prefix, *query, deadline_s=QUERY_S)
     if done.code:
         raise OSError(errno.EIO, f"it could not be asked: {done.words}"[:200])
     try:
