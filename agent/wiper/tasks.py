@@ -37,9 +37,9 @@ class TakeOff(Struct, frozen=True, tag=True):
 
 
 class AskSshd(Struct, frozen=True, tag=True):
-    """Say what sshd says of its configuration for a user, as it does with its empty run-time directory in place."""
+    """Say what sshd says of its configuration for each user, as it does with its empty run-time directory in place."""
 
-    name: str
+    names: tuple[str, ...]
     directory: str
 
 
@@ -81,7 +81,7 @@ def sshd_argv(name: str) -> tuple[str, ...]:
 def _ask_sshd(task: AskSshd) -> bytes:
     mount_memory(task.directory.rpartition("/")[0])
     os.mkdir(task.directory, 0o755)  # noqa: PTH102
-    return json.dumps(run(*sshd_argv(task.name), deadline_s=SSHD_S)).encode()
+    return json.dumps([run(*sshd_argv(name), deadline_s=SSHD_S) for name in task.names]).encode()
 
 
 def _take_off(mount: Mount) -> None:

@@ -82,8 +82,13 @@ except OSError as error: print(errno.errorcode[error.errno])
 EARLY = r"""
 import json, os
 from agent.wiper import sshd
+from agent.wiper.ground import real_machine
+from agent.wiper.inspection import accounts_of
 before = os.path.exists('/run/sshd') or os.path.exists('/run/dbus/pid')
-print(json.dumps([before or os.path.exists('/run/sshd'), sshd.sources('root').files]))
+ground = real_machine()
+files, programs, unseen = sshd.survey(ground, accounts_of(ground))
+rest = before or os.path.exists('/run/sshd')
+print(json.dumps([rest, [one.path for one in files if one.path.startswith('/etc/keys')], programs, unseen]))
 """
 
 
@@ -137,7 +142,11 @@ def test_what_runs_as_somebody_else_and_hangs_is_ended(machine: Machine) -> None
 
 def test_it_works_as_early_as_an_interrupted_wipe_goes_on(machine: Machine) -> None:
     """Before basic.target, when no message bus runs yet, nor sshd, whose run-time directory is missing."""
+    # Then each user is asked about.
+    machine.run(
+        "sh", "-c", "printf '%s\\n' 'Match User games' 'AuthorizedKeysFile /etc/keys/%u' >> /etc/ssh/sshd_config"
+    )
     confined(machine, EARLY, "early")
     machine.power_off()
     machine.boot()
-    assert json.loads(said(machine)) == [False, [".ssh/authorized_keys", ".ssh/authorized_keys2"]]
+    assert json.loads(said(machine)) == [False, ["/etc/keys/games"], [], []]
