@@ -48,6 +48,11 @@ def live(whose: Whose) -> set[int]:
     return found
 
 
+def uids_of(pids: set[int], whose: Whose) -> set[int]:
+    """Return the tenant's own user ids, subordinate ones too, that these processes have."""
+    return {uid for pid in pids for thread in _living(pid) for uid in thread.uids if whose.owns(uid)}
+
+
 def is_live(pid: int, whose: Whose) -> bool:
     """Threads are looked at one by one: a leader that has ended looks dead while its threads run on."""
     threads = list(_living(pid))

@@ -7,9 +7,12 @@ import signal
 import time
 from collections.abc import Callable
 
-from agent.wiper.kernel import hide_memory
+from agent.wiper.kernel import has_capabilities, hide_memory
 
 MAX_ANSWER_BYTES = 4 * 2**20
+GOING_S, KILLED_S = 0.1, 1.0
+"""How long a child that has said all may take to end, and one that was killed."""
+NOBODYS_GROUP = 65_534
 
 
 def become(uid: int, gid: int) -> None:
@@ -44,7 +47,27 @@ def in_child(
         answer = _answer(readable, time.monotonic() + deadline_s)
     finally:
         os.close(readable)
-        _end(pid)
+        end(pid)
+    return result_of(answer)
+
+
+def answer_of(work: Callable[[], bytes]) -> bytes:
+    """Return what `work` returns or raises, for another process."""
+    try:
+        return b"ok " + work()
+    except OSError as error:
+        return b"errno %d" % (error.errno or errno.EIO)
+    except BaseException:  # noqa: BLE001 - a forked child must never go on as a second wiper
+        return b"broken"
+
+
+def result_of(answer: bytes) -> bytes:
+    """
+    Return what the other process's work returned.
+
+    Raises:
+        OSError: what it raised; EPROTO when it broke in an unforeseen way.
+    """
     kind, _, rest = answer.partition(b" ")
     if kind == b"ok":
         return rest
@@ -55,26 +78,28 @@ def in_child(
 
 def _work(work: Callable[[], bytes], pipe: int, user: tuple[int, int] | None, keep: int | None) -> None:
     """Runs in the child and never returns."""
-    try:
+
+    def whole() -> bytes:
         # A child that hangs must not keep the wiper's lock, nor whoever waits for its output.
-        above = 0
-        for needed in sorted({pipe, pipe if keep is None else keep}):
-            os.closerange(above, needed)
-            above = needed + 1
-        os.closerange(above, os.sysconf("SC_OPEN_MAX"))
+        _close_all_but({pipe, pipe if keep is None else keep})
         if user is not None and user != (0, 0):
             _become(user)
-        answer = b"ok " + work()
-    except OSError as error:
-        answer = b"errno %d" % (error.errno or errno.EIO)
-    except BaseException:  # noqa: BLE001 - a forked child must never go on as a second wiper
-        answer = b"broken"
+        return work()
+
     try:
-        view = memoryview(answer)
+        view = memoryview(answer_of(whole))
         while view:
             view = view[os.write(pipe, view) :]
     finally:
         os._exit(0)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    above = 0
+    for needed in sorted(kept):
+        os.closerange(above, needed)
+        above = needed + 1
+    os.closerange(above, os.sysconf("SC_OPEN_MAX"))
 
 
 def _become(user: tuple[int, int]) -> None:
@@ -99,14 +124,72 @@ def _answer(readable: int, until: float) -> bytes:
     raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
-def _end(pid: int) -> None:
-    """Kill the child and collect it; one that hangs in the kernel is left to the first process."""
+def end(pid: int) -> None:
+    """Kill a child and collect it, whoever it became; one that hangs in the kernel is left to the first process."""
+    # One that has answered is about to end by itself.
+    if collected(pid, GOING_S):
+        return
     try:
-        os.kill(pid, signal.SIGKILL)
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    until = time.monotonic() + 1.0
-    while time.monotonic() < until:
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            return
+    try:
+        kill(pid, descriptor)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
+    collected(pid, KILLED_S)
+
+
+def kill(pid: int, descriptor: int) -> None:
+    """
+    Kill a process as somebody of its own: the kernel lets nobody else do it, not even root without CAP_KILL.
+
+    What kills has the process's real or saved user id and no capabilities, and it can reach nothing but the process
+    that the descriptor was opened for. It may fail: whoever calls this looks again.
+
+    Raises:
+        ProcessLookupError: it has ended.
+
+    Source: kill(2), the permission; pidfd_send_signal(2); proc(5), the field Uid of status.
+    """
+    try:
+        fields = dict(line.split(b":\t", 1) for line in _status(pid).split(b"\n") if b":\t" in line)
+    except FileNotFoundError as error:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error
+    real, _, saved, _ = map(int, fields[b"Uid"].split())
+    if os.geteuid() in {real, saved}:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        return
+    killer = os.fork()
+    if killer == 0:
+        _become_and_send(descriptor, real)
+    # Its user may stop it: then it stays until the wiper's unit ends.
+    collected(killer, KILLED_S)
+
+
+def _status(pid: int) -> bytes:
+    with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - a path of the kernel's
+        return file.read()
+
+
+def _become_and_send(descriptor: int, uid: int) -> None:
+    """Runs in the child and never returns. Each line before the signal must hold, or the child ends without it."""
+    try:
+        _close_all_but({descriptor})
+        become(uid, NOBODYS_GROUP)
+        if os.getresuid() == (uid, uid, uid) and not has_capabilities():
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    finally:
+        os._exit(0)
+
+
+def collected(pid: int, patience_s: float) -> bool:
+    """Wait for a child, not for ever, and return whether it has ended."""
+    until = time.monotonic() + patience_s
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > until:
+            return False
         time.sleep(0.002)
+    return True

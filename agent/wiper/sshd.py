@@ -13,18 +13,21 @@ import pwd
 import re
 import sys
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.wiper import apart
 from agent.wiper.accounts import Account
 from agent.wiper.children import in_child
 from agent.wiper.ground import Ground
-from agent.wiper.kernel import mount_memory, own_mount_namespace
 from agent.wiper.lines import Keep, changed
+from agent.wiper.tasks import AskSshd, sshd_argv
 from agent.wiper.tools import Ended, is_there, run, systemd_runs
 
-DEADLINE_S = 10.0
+DEADLINE_S, EACH_S = 10.0, 0.25
+"""How long it may take to say something, and how much longer for each user more."""
+AT_ONCE = 200
+"""Users of one task: all that sshd says of them stays below a few megabytes."""
 USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")
 """Where keys are looked for by default; they are looked at even where sshd is told otherwise, or is not installed."""
 MAX_FILE_BYTES = 4 * 2**20
@@ -87,35 +90,25 @@ def expand(pattern: str, account: Account) -> str:
     return os.path.normpath(path if path.startswith("/") else f"{account.home}/{path}")
 
 
-def sources(name: str) -> Sources:
+def _answers(names: tuple[str, ...]) -> list[Ended]:
     """
-    Ask sshd for the sources of one user's keys.
+    Return what sshd says of its configuration for each user, or how it ended without.
 
     Raises:
-        OSError: it is not installed, or cannot say.
+        OSError: it is not installed, or cannot be asked.
     """
-    return parse(_configuration(name))
+    first = run(*sshd_argv(names[0]), deadline_s=DEADLINE_S)
+    missing = _NO_DIRECTORY.search(first.words)
+    if not (first.code and missing):
+        return [first, *(run(*sshd_argv(name), deadline_s=DEADLINE_S) for name in names[1:])]
+    # It only wants its empty run-time directory, which is there while it runs as a service: a process apart makes one
+    # in a view of its own, so that asking changes nothing.
+    said = json.loads(apart.do(AskSshd(names, missing[1]), len(names) * EACH_S + 2 * DEADLINE_S).said)
+    return [Ended(*one) for one in said]
 
 
-def _configuration(name: str) -> str:
-    """Return what sshd says of its configuration for a user."""
-    argv = ("sshd", "-T", "-C", f"user={name},host=localhost,addr=127.0.0.1")
-    done = run(*argv, deadline_s=DEADLINE_S)
-    missing = _NO_DIRECTORY.search(done.words)
-    if done.code and missing:
-        # It only wants its empty run-time directory, which is there while it runs as a service: a child gets one in a
-        # view of its own, so that asking changes nothing.
-        done = Ended(*json.loads(in_child(partial(_with_directory, missing[1], argv), 2 * DEADLINE_S)))
-    if done.code:
-        raise OSError(errno.EIO, f"sshd -T ended with {done.code}: {done.words}")
-    return done.out
-
-
-def _with_directory(directory: str, argv: tuple[str, ...]) -> bytes:
-    own_mount_namespace()
-    mount_memory(directory.rpartition("/")[0])
-    os.mkdir(directory, 0o755)  # noqa: PTH102
-    return json.dumps(run(*argv, deadline_s=DEADLINE_S)).encode()
+def _why_not(ended: Ended) -> str:
+    return f"sshd -T ended with {ended.code}: {ended.words}"
 
 
 def addresses() -> tuple[str, ...]:
@@ -126,7 +119,10 @@ def addresses() -> tuple[str, ...]:
         OSError: it is not installed, or cannot say.
     """
     found = []
-    for line in _configuration("root").splitlines():
+    (answer,) = _answers(("root",))
+    if answer.code:
+        raise OSError(errno.EIO, _why_not(answer))
+    for line in answer.out.splitlines():
         keyword, _, where = line.partition(" ")
         host, _, port = where.rpartition(":")
         if keyword == "listenaddress" and host:
@@ -168,8 +164,8 @@ def accepts(name: str, blobs: Iterable[str]) -> list[bool] | None:
     if not places or not keys:
         return None
     query = (sys.executable, "-I", "-m", QUERY, name, *(f"--at={one}" for one in places), "--", *keys)
-    apart = ("systemd-run", *APART, "--") if systemd_runs() else ()
-    done = run(*apart, *query, deadline_s=QUERY_S)
+    prefix = ("systemd-run", *APART, "--") if systemd_runs() else ()
+    done = run(*prefix, *query, deadline_s=QUERY_S)
     if done.code:
         raise OSError(errno.EIO, f"it could not be asked: {done.words}"[:200])
     try:
@@ -252,14 +248,18 @@ def gives(asking: Asking, blob: str) -> bool:
 def _asked(ground: Ground, accounts: tuple[Account, ...]) -> tuple[dict[str, Sources], tuple[str, ...]]:
     if ground.simulated or not is_there("sshd"):
         return {}, ()
-    asked: dict[str, Sources] = {}
+    names = tuple(account.name for account in accounts)
     try:
-        everyone = None if _differs(ground) else sources("root")
-        for account in accounts:
-            asked[account.name] = everyone or sources(account.name)
+        if _differs(ground):
+            parts = (_answers(names[at : at + AT_ONCE]) for at in range(0, len(names), AT_ONCE))
+            answers = [one for part in parts for one in part]
+        else:
+            answers = _answers(("root",)) * len(names)
     except OSError as error:
-        return asked, (f"sshd's own configuration: {error.strerror}",)
-    return asked, ()
+        return {}, (f"sshd's own configuration: {error.strerror}",)
+    bad = dict.fromkeys(f"sshd's own configuration: {_why_not(one)}" for one in answers if one.code)
+    known = zip(names, answers, strict=True)
+    return {name: parse(one.out) for name, one in known if not one.code}, tuple(bad)[:1]
 
 
 def _differs(ground: Ground) -> bool:

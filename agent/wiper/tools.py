@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import subprocess
 from typing import NamedTuple
+
+from agent.wiper.children import end
 
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_WORDS = 200
@@ -24,23 +27,36 @@ def run(*argv: str, deadline_s: float, user: tuple[int, int] | None = None) -> E
     Raises:
         OSError: it does not exist (ENOENT) or did not end in time (ETIMEDOUT; it was killed).
     """
+    # Not subprocess.run: it kills what does not end as root, who may not kill a tool that runs as somebody else.
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
+        cwd="/",
+        user=None if user is None else user[0],
+        group=None if user is None else user[1],
+        extra_groups=None if user is None else (),
+    )
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=deadline_s,
-            check=False,
-            env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
-            cwd="/",
-            user=None if user is None else user[0],
-            group=None if user is None else user[1],
-            extra_groups=None if user is None else (),
-        )
+        out, complaints = process.communicate(timeout=deadline_s)
     except subprocess.TimeoutExpired as error:
         raise OSError(errno.ETIMEDOUT, f"{argv[0]} did not end within {deadline_s:.0f} s") from error
-    words = " ".join(done.stderr.decode("utf-8", "replace").split())[:MAX_WORDS]
-    return Ended(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), words)
+    finally:
+        _end(process)
+    words = " ".join(complaints.decode("utf-8", "replace").split())[:MAX_WORDS]
+    return Ended(process.returncode, out.decode("utf-8", "surrogateescape"), words)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a tool that has not ended, and wait for none of those it started."""
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    if process.returncode is None:
+        end(process.pid)
+        process.returncode = -signal.SIGKILL
 
 
 def run_apart(*argv: str, deadline_s: float) -> Ended:

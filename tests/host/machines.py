@@ -189,8 +189,8 @@ class Machine:
             *("--boot", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no"),
             "--private-network",
             # For the settings of units that work through BPF; without them they have no effect, silently. And for the
-            # kernel's keyrings, which every machine has: they are the host's, and outlive this one.
-            *("--capability=CAP_BPF,CAP_NET_ADMIN,CAP_SYS_RESOURCE", "--system-call-filter=bpf @keyring"),
+            # kernel's keyrings, which every machine has: they are the host's, and outlive this one. And for swapping off.
+            *("--capability=CAP_BPF,CAP_NET_ADMIN,CAP_SYS_RESOURCE", "--system-call-filter=bpf @keyring swapoff"),
             *(f"--bind-ro={path}" for path in shown),
         ]
 

@@ -87,6 +87,9 @@ for one in ('', '/.ssh', '/.ssh/authorized_keys'):
 # Not the tenant's own: what another user's mount hides, and mounts in the home.
 os.makedirs('/srv/other', exist_ok=True)
 open('/srv/other/precious', 'w').write('not yours')
+# Two of the neighbour's processes: one in the tenant's own group, which goes, and one that has nothing to do with him.
+sleeper(bob.pw_uid, gid)
+sleeper(bob.pw_uid, bob.pw_gid)
 for one in ('bound', 'memory'):
     os.makedirs(home + '/' + one); own(home + '/' + one)
 subprocess.run(['mount', '--bind', '/srv/other', home + '/bound'], check=True)
@@ -122,8 +125,12 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
         status = dict(line.split(':\t', 1) for line in open(f'/proc/{pid}/status') if ':\t' in line)
     except (FileNotFoundError, ProcessLookupError):
         continue
-    if any(map(owns, map(int, status['Uid'].split()))) and status['State'][0] not in 'ZX':
+    if status['State'][0] in 'ZX':
+        continue
+    if any(map(owns, map(int, status['Uid'].split()))):
         found['processes'].append(status['Name'].strip())
+    if status['Gid'].split()[0] == str(uid):
+        found['group'].append(status['Uid'].split()[0])
 for top in ('/tmp', '/var', '/dev/shm', '/run', '/srv', '/etc', '/home'):
     for folder, folders, files in os.walk(top):
         for one in (*folders, *files):
@@ -162,7 +169,7 @@ DISK = (
 )
 """A file system on a device that takes discard."""
 
-PLACES = ("processes", "files", "home", "ipc", "queues", "mounts", "hidden", "keys", "marks")
+PLACES = ("processes", "files", "home", "ipc", "queues", "mounts", "hidden", "keys", "marks", "group")
 
 
 class Wiped(NamedTuple):
@@ -217,6 +224,12 @@ def test_a_neighbours_own_key_is_still_there(unit, wiped):
     assert unit.machine.run("stat", "-c", "%U %a", "/home/neighbour/.ssh/authorized_keys") == "neighbour 700\n"
 
 
+def test_a_neighbours_own_process_runs_on(unit, wiped):
+    """But not the one in the tenant's group, which only somebody of the neighbour's user id may kill."""
+    assert len(set(wiped.before["group"])) == 2
+    assert unit.machine.run("pgrep", "-c", "-x", "-u", "neighbour", "-G", "neighbour", "sleep") == "1\n"
+
+
 def test_the_wiper_says_the_same(wiped):
     """Every place that was looked at here from outside, it calls clean."""
     states = {place.name: place.state for place in wiped.evidence.places}
@@ -245,7 +258,7 @@ except TimeoutError:
 print(done.code, done.out.strip(), done.words, hung, time.monotonic() - before < 20)
 """
     assert unit.machine.python(code) == "3 out err True True\n"
-    assert unit.machine.run("sh", "-c", "pgrep -x sleep || true") == ""
+    assert unit.machine.run("sh", "-c", "pgrep -x -u root sleep || true") == ""
 
 
 def test_what_makes_no_copies_is_not_doubted(wiped):

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent.wiper import lines, loops, mountinfo, names
+from agent.wiper import apart, lines, loops, mountinfo, names
 from agent.wiper.children import in_child
-from agent.wiper.kernel import release_loop, stop_sharing, swap_off, unmount
+from agent.wiper.kernel import release_loop, stop_sharing, unmount
 from agent.wiper.mountinfo import beneath
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
+from agent.wiper.tasks import SwapOff
 
 FSTAB = "/etc/fstab"
 ROUNDS = 64
@@ -54,7 +55,7 @@ class Mounts:
         before, notes = self._count(), list[str]()
         _try(self._forget_lines, "fstab stays as it is", notes)
         for path in self._inside(_swap_files()):
-            _try(partial(_bounded, partial(swap_off, path), SWAP_S), "a swap file stays in use", notes)
+            _try(partial(apart.do, SwapOff(path), SWAP_S), "a swap file stays in use", notes)
         for _ in range(ROUNDS):
             before_round = len(self._mounts())
             for mount in self._own():
@@ -138,7 +139,7 @@ def _bounded(call: Callable[[], None], deadline_s: float) -> None:
     in_child(work, deadline_s)
 
 
-def _try(call: Callable[[], None], words: str, notes: list[str]) -> None:
+def _try(call: Callable[[], object], words: str, notes: list[str]) -> None:
     try:
         call()
     except OSError as error:

@@ -15,7 +15,7 @@ from agent.wiper.inspection import accounts_of
 from agent.wiper.kernel import owner_of_namespace
 from agent.wiper.mountinfo import Mount
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
-from agent.wiper.uncover import above
+from agent.wiper.tasks import above
 
 NAMED = "/run/netns"
 

@@ -2,8 +2,8 @@
 Processes: found by all ids of every thread, by the login they came from and by their control group, never by name.
 
 They are killed by a child that first *becomes* the tenant: the kernel itself then refuses it everybody else's
-processes, and one kill(-1) reaches all of the tenant's at once, faster than they can fork. What is not his by user id,
-a root shell of his session for one, is killed one by one.
+processes, and one kill(-1) reaches all of the tenant's at once, faster than they can fork; so for each subordinate
+user id. What is not his by user id, a root shell of his session for one, is killed one by one, by one of its own user.
 
 Source: kill(2), credentials(7); proc(5) for the fields of status; pam_loginuid(8); systemd.slice(5) for user-UID.slice.
 """
@@ -13,8 +13,8 @@ import signal
 import time
 from collections.abc import Iterator
 
-from agent.wiper.alive import Whose, is_live, live, says, whose
-from agent.wiper.children import become
+from agent.wiper.alive import Whose, is_live, live, says, uids_of, whose
+from agent.wiper.children import NOBODYS_GROUP, become, collected, end, kill
 from agent.wiper.kernel import has_capabilities
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
 
@@ -80,6 +80,8 @@ class Processes:
     def _kill(self, pids: set[int], whose: Whose) -> None:
         gid = self._tenant.gid if self._tenant.gid is not None else self._tenant.uid
         kill_all_of(self._tenant.uid, gid)
+        for uid in uids_of(pids, whose) - {self._tenant.uid}:
+            kill_all_of(uid, NOBODYS_GROUP)
         for pid in pids & live(whose):
             _kill_one(pid, whose)
 
@@ -98,7 +100,7 @@ def _kill_one(pid: int, whose: Whose) -> None:
         return
     try:
         if is_live(pid, whose):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            kill(pid, descriptor)
     except ProcessLookupError:
         return
     finally:
@@ -117,7 +119,9 @@ def kill_all_of(uid: int, gid: int) -> None:
     pid = os.fork()
     if pid == 0:
         _become_and_kill(uid, gid)
-    _await(pid)
+    # The tenant may stop it, so not for ever.
+    if not collected(pid, CHILD_DEADLINE_S):
+        end(pid)
 
 
 def _become_and_kill(uid: int, gid: int) -> None:
@@ -142,15 +146,3 @@ def _may_signal_init() -> bool:
     except PermissionError:
         return False
     return True
-
-
-def _await(pid: int) -> None:
-    """Wait for the child; the tenant may have stopped it, so not for ever."""
-    until = time.monotonic() + CHILD_DEADLINE_S
-    while time.monotonic() < until:
-        done, _ = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
