@@ -52,6 +52,8 @@ PROGRAMS = (
 """Where programs that make root belong; elsewhere one is noticed by its time (`agent.wiper.steps.elsewhere`)."""
 
 SETTING, PROGRAM, KEYS = "setting", "program", "keys"
+HALF = 16
+"""Letters of each of the two digests."""
 MAX_BYTES = 64 * 2**20
 """Of one file that is read; of a larger one only the size counts."""
 
@@ -64,7 +66,7 @@ log = structlog.get_logger()
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """One file: its path, what it is there for, and a digest over owner, mode and content."""
+    """One file: its path, what it is there for, and two digests in one: of owner, mode and powers, and of content."""
 
     path: str
     kind: str
@@ -103,11 +105,12 @@ def read(raw: bytes, sha256: str) -> Baseline:
 
 
 class Change(Struct, frozen=True):
-    """One difference: `how` is "new", "changed" or "gone"."""
+    """One difference: `how` is "new", "changed" or "gone"; `only_content`: owner, mode and powers are as they were."""
 
     path: str
     kind: str
     how: str
+    only_content: bool = False
 
 
 def changes(before: Baseline, now: Baseline) -> tuple[Change, ...]:
@@ -115,7 +118,11 @@ def changes(before: Baseline, now: Baseline) -> tuple[Change, ...]:
     old = {(one.path, one.kind): one.digest for one in before.entries}
     new = {(one.path, one.kind): one.digest for one in now.entries}
     found = [Change(path, kind, "new") for path, kind in new.keys() - old.keys()]
-    found += [Change(*key, "changed") for key in new.keys() & old.keys() if new[key] != old[key]]
+    found += [
+        Change(*key, "changed", only_content=new[key][:HALF] == old[key][:HALF])
+        for key in new.keys() & old.keys()
+        if new[key] != old[key]
+    ]
     found += [Change(path, kind, "gone") for path, kind in old.keys() - new.keys() if kind != PROGRAM]
     return tuple(sorted(found, key=lambda one: (one.kind, one.path)))
 
@@ -220,10 +227,10 @@ def _entry(directory: int, name: str, facts: os.stat_result, path: str, kind: st
         return
     what = f"{facts.st_uid} {facts.st_gid} {stat.S_IMODE(facts.st_mode):o} {stat.S_IFMT(facts.st_mode):o} "
     try:
-        raw = _content(directory, name, facts) + (capability(directory, name) or b"")
+        raw, powers = _content(directory, name, facts), capability(directory, name) or b""
     except FileNotFoundError:
         return
-    yield Entry(_printable(path), kind, _digest(what.encode() + raw))
+    yield Entry(_printable(path), kind, _digest(what.encode() + powers)[:HALF] + _digest(raw)[:HALF])
 
 
 def _content(directory: int, name: str, facts: os.stat_result) -> bytes:

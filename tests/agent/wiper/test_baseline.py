@@ -109,6 +109,8 @@ CHANGES = {
         f"install -m 755 /bin/true /usr/local/bin/b-cap; python3 -c '{CAPABLE}' /usr/local/bin/b-cap",
         "rm /usr/local/bin/b-cap",
     ),
+    "a packaged program that became setuid": ("chmod 4755 /bin/bash", "chmod 755 /bin/bash"),
+    "a packaged setting that all may write": ("chmod 666 /etc/login.defs", "chmod 644 /etc/login.defs"),
     "a device": ("mkdir -p /srv/b; mknod /srv/b/disk b 7 99", "rm -r /srv/b"),
     "a second root": ("echo 'b-toor:x:0:0::/root:/bin/sh' >> /etc/passwd", "sed -i /b-toor/d /etc/passwd"),
     "a member of a powerful group": ("usermod -a -G sudo nobody", "gpasswd -d nobody sudo"),
@@ -122,7 +124,10 @@ CHANGES = {
     "a unit, by a link": ("ln -s /dev/null /etc/systemd/system/b.service", "rm /etc/systemd/system/b.service"),
     "a unit that is gone": ("rm /etc/systemd/system/b-there.service", "true"),
 }  # fmt: skip
-ROOTS = {"a setuid program", "a setuid program where none belong", "a program with a capability", "a device"}
+ROOTS = {
+    *("a setuid program", "a setuid program where none belong", "a program with a capability", "a device"),
+    "a packaged program that became setuid",
+}
 
 
 @pytest.mark.root
