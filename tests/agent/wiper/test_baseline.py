@@ -101,6 +101,11 @@ def test_a_quiet_booking_leaves_no_doubt(machine: Machine, grant, wipe) -> None:
 CAPABLE = (
     'import os, sys; os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("0100000200200000") + bytes(12))'
 )
+DEEP = (
+    'import os, shutil; os.makedirs("/srv/b"); os.chdir("/srv/b"); '
+    '[(os.mkdir("a" * 200), os.chdir("a" * 200)) for _ in range(30)]; '
+    'shutil.copy("/bin/true", "new"); os.chmod("new", 0o4755)'
+)
 LIBRARIES = "/etc/ld.so.conf.d"
 CHANGES = {
     "a setuid program": ("install -m 4755 /bin/true /usr/local/bin/b-new", "rm /usr/local/bin/b-new"),
@@ -109,6 +114,17 @@ CHANGES = {
         f"install -m 755 /bin/true /usr/local/bin/b-cap; python3 -c '{CAPABLE}' /usr/local/bin/b-cap",
         "rm /usr/local/bin/b-cap",
     ),
+    "a device among the programs": ("mknod -m 666 /usr/lib/b-disk b 7 99", "rm /usr/lib/b-disk"),
+    "a setuid program among the devices": ("install -m 4755 /bin/true /dev/b-new", "rm /dev/b-new"),
+    "a setuid program in a mount among the programs": (
+        "mkdir /opt/b; mount -t tmpfs b /opt/b; install -m 4755 /bin/true /opt/b/new",
+        "umount /opt/b; rmdir /opt/b",
+    ),
+    "a setuid program under a mount among the programs": (
+        "install -D -m 4755 /bin/true /opt/b/new; mount -t tmpfs b /opt/b",
+        "umount /opt/b; rm -r /opt/b",
+    ),
+    "a setuid program deeper than a path can say": (f"python3 -c '{DEEP}'", "rm -r /srv/b"),
     "a packaged program that became setuid": ("chmod 4755 /bin/bash", "chmod 755 /bin/bash"),
     "a packaged setting that all may write": ("chmod 666 /etc/login.defs", "chmod 644 /etc/login.defs"),
     "a device": ("mkdir -p /srv/b; mknod /srv/b/disk b 7 99", "rm -r /srv/b"),
@@ -126,7 +142,9 @@ CHANGES = {
 }  # fmt: skip
 ROOTS = {
     *("a setuid program", "a setuid program where none belong", "a program with a capability", "a device"),
-    "a packaged program that became setuid",
+    *("a packaged program that became setuid", "a device among the programs", "a setuid program among the devices"),
+    *("a setuid program in a mount among the programs", "a setuid program under a mount among the programs"),
+    "a setuid program deeper than a path can say",
 }
 
 
