@@ -38,9 +38,20 @@ SETTINGS = (
     *("/etc/modules", "/etc/modules-load.d", "/etc/modprobe.d", "/etc/udev/rules.d", "/etc/sysctl.conf"),
     *("/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/sysusers.d", "/etc/binfmt.d", "/etc/fstab", "/etc/crypttab"),
     *("/etc/apt/apt.conf", "/etc/apt/apt.conf.d", "/etc/NetworkManager/dispatcher.d", "/etc/networkd-dispatcher"),
+    *("/etc/logrotate.conf", "/etc/logrotate.d", "/etc/sudo.conf", "/etc/pam.conf", "/etc/dpkg/dpkg.cfg.d"),
+    *("/etc/kernel", "/etc/initramfs-tools", "/etc/network", "/etc/dhcp", "/etc/dbus-1", "/etc/hosts.equiv"),
     *("/root/.ssh", "/root/.bashrc", "/root/.profile", "/root/.bash_profile", "/root/.config/systemd"),
 )
 """What decides what runs as root, who becomes root and who may log in: files, and directories with all below them."""
+
+ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+"""Who may write or read them; what is in them changes with every account."""
+
+PIPE = "/proc/sys/kernel/core_pattern"
+"""Starts a program as root for whoever crashes, where it begins with "|". Source: core(5)."""
+
+LOCKED = ("!", "*")
+"""How a password begins that lets nobody in. Source: shadow(5)."""
 
 VOLATILE = ("/etc/security/opasswd", "/root/.ssh/known_hosts")
 """Among them, but changed by ordinary use."""
@@ -52,6 +63,7 @@ PROGRAMS = (
 """Where programs that make root belong; elsewhere one is noticed by its time (`agent.wiper.steps.elsewhere`)."""
 
 SETTING, PROGRAM, KEYS = "setting", "program", "keys"
+ORDINARY_UID = 1000
 HALF = 16
 """Letters of each of the two digests."""
 MAX_BYTES = 64 * 2**20
@@ -146,6 +158,7 @@ def take(ground: Ground, tenants: Container[str], blobs: frozenset[str]) -> Base
     for kind, tops in ((PROGRAM, PROGRAMS), (SETTING, SETTINGS)):
         for top in tops:
             found.update((one.path, one) for one in _below(ground, top, kind) if one.path not in VOLATILE)
+    found.update((one.path, one) for one in (*_passwords(ground, accounts), *_account_files(ground), *_pipe()))
     for path, entry in _keys(ground, accounts, blobs):
         found.pop(path, None)
         found |= {path: entry} if entry is not None else {}
@@ -162,6 +175,38 @@ def _rows(ground: Ground, accounts: Iterable[Account], tenants: Container[str]) 
         if len(row) == 4 and row[0] in POWERFUL:
             members = sorted(one for one in row[3].split(",") if one and one not in tenants)
             yield Entry(f"/etc/group: {row[0]}", SETTING, _digest(",".join(members).encode()))
+
+
+def _passwords(ground: Ground, accounts: Iterable[Account]) -> Iterator[Entry]:
+    """Give who may log in by a password; of an ordinary user, who changes it himself, only that he may."""
+    ordinary = {one.name for one in accounts if one.uid >= ORDINARY_UID}
+    known = ordinary | {one.name for one in accounts}
+    for line in ground.read("/etc/shadow").splitlines():
+        name, _, rest = line.partition(":")
+        password = rest.partition(":")[0]
+        if name in known and not password.startswith(LOCKED):
+            told = "" if name in ordinary and password else password
+            yield Entry(f"/etc/shadow: {_printable(name)}", SETTING, _digest(f"{bool(password)} {told}".encode()))
+
+
+def _account_files(ground: Ground) -> Iterator[Entry]:
+    directory = ground.open_directory("/etc")
+    try:
+        for path in ACCOUNT_FILES:
+            try:
+                facts = os.stat(path.rpartition("/")[2], dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            words = f"{facts.st_uid} {facts.st_gid} {facts.st_mode:o}"
+            yield Entry(f"{path}: who may read and write it", SETTING, _digest(words.encode()))
+    finally:
+        os.close(directory)
+
+
+def _pipe() -> Iterator[Entry]:
+    text = Path(PIPE).read_bytes()
+    if text.startswith(b"|"):
+        yield Entry(PIPE, PROGRAM, _digest(text))
 
 
 def _keys(ground: Ground, accounts: Iterable[Account], blobs: frozenset[str]) -> Iterator[tuple[str, Entry | None]]:

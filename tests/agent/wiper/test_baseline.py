@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.wiper.accounts import Tenant
-from agent.wiper.baseline import PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
+from agent.wiper.baseline import PIPE, PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
 from agent.wiper.packages import recorded
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
@@ -125,6 +125,15 @@ CHANGES = {
         "umount /opt/b; rm -r /opt/b",
     ),
     "a setuid program deeper than a path can say": (f"python3 -c '{DEEP}'", "rm -r /srv/b"),
+    "a password for root": (
+        "cp -p /etc/shadow /etc/b-shadow; sed -i 's/^root:[^:]*:/root:$6$b$b:/' /etc/shadow",
+        "mv /etc/b-shadow /etc/shadow",
+    ),
+    "a password file that all may write": ("chmod 666 /etc/passwd", "chmod 644 /etc/passwd"),
+    "a program that is started for each crash": (
+        f"echo '|/srv/b' > /srv/b-pattern; mount --bind /srv/b-pattern {PIPE}",
+        f"umount {PIPE}; rm /srv/b-pattern",
+    ),
     "a packaged program that became setuid": ("chmod 4755 /bin/bash", "chmod 755 /bin/bash"),
     "a packaged setting that all may write": ("chmod 666 /etc/login.defs", "chmod 644 /etc/login.defs"),
     "a device": ("mkdir -p /srv/b; mknod /srv/b/disk b 7 99", "rm -r /srv/b"),
@@ -144,7 +153,7 @@ ROOTS = {
     *("a setuid program", "a setuid program where none belong", "a program with a capability", "a device"),
     *("a packaged program that became setuid", "a device among the programs", "a setuid program among the devices"),
     *("a setuid program in a mount among the programs", "a setuid program under a mount among the programs"),
-    "a setuid program deeper than a path can say",
+    *("a setuid program deeper than a path can say", "a program that is started for each crash"),
 }
 
 
