@@ -114,6 +114,7 @@ CHANGES = {
         f"install -m 755 /bin/true /usr/local/bin/b-cap; python3 -c '{CAPABLE}' /usr/local/bin/b-cap",
         "rm /usr/local/bin/b-cap",
     ),
+    "a setgid program": ("install -D -g shadow -m 2755 /bin/true /srv/b/new", "rm -r /srv/b"),
     "a device among the programs": ("mknod -m 666 /usr/lib/b-disk b 7 99", "rm /usr/lib/b-disk"),
     "a setuid program among the devices": ("install -m 4755 /bin/true /dev/b-new", "rm /dev/b-new"),
     "a setuid program in a mount among the programs": (
@@ -150,6 +151,7 @@ CHANGES = {
     "a unit that is gone": ("rm /etc/systemd/system/b-there.service", "true"),
 }  # fmt: skip
 ROOTS = {
+    "a setgid program",
     *("a setuid program", "a setuid program where none belong", "a program with a capability", "a device"),
     *("a packaged program that became setuid", "a device among the programs", "a setuid program among the devices"),
     *("a setuid program in a mount among the programs", "a setuid program under a mount among the programs"),
