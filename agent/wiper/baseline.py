@@ -38,9 +38,20 @@ SETTINGS = (
     *("/etc/modules", "/etc/modules-load.d", "/etc/modprobe.d", "/etc/udev/rules.d", "/etc/sysctl.conf"),
     *("/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/sysusers.d", "/etc/binfmt.d", "/etc/fstab", "/etc/crypttab"),
     *("/etc/apt/apt.conf", "/etc/apt/apt.conf.d", "/etc/NetworkManager/dispatcher.d", "/etc/networkd-dispatcher"),
+    *("/etc/logrotate.conf", "/etc/logrotate.d", "/etc/sudo.conf", "/etc/pam.conf", "/etc/dpkg/dpkg.cfg.d"),
+    *("/etc/kernel", "/etc/initramfs-tools", "/etc/network", "/etc/dhcp", "/etc/dbus-1", "/etc/hosts.equiv"),
     *("/root/.ssh", "/root/.bashrc", "/root/.profile", "/root/.bash_profile", "/root/.config/systemd"),
 )
 """What decides what runs as root, who becomes root and who may log in: files, and directories with all below them."""
+
+ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+"""Who may write or read them; what is in them changes with every account."""
+
+PIPE = "/proc/sys/kernel/core_pattern"
+"""Starts a program as root for whoever crashes, where it begins with "|". Source: core(5)."""
+
+LOCKED = ("!", "*")
+"""How a password begins that lets nobody in. Source: shadow(5)."""
 
 VOLATILE = ("/etc/security/opasswd", "/root/.ssh/known_hosts")
 """Among them, but changed by ordinary use."""
@@ -52,6 +63,9 @@ PROGRAMS = (
 """Where programs that make root belong; elsewhere one is noticed by its time (`agent.wiper.steps.elsewhere`)."""
 
 SETTING, PROGRAM, KEYS = "setting", "program", "keys"
+ORDINARY_UID = 1000
+HALF = 16
+"""Letters of each of the two digests."""
 MAX_BYTES = 64 * 2**20
 """Of one file that is read; of a larger one only the size counts."""
 
@@ -64,7 +78,7 @@ log = structlog.get_logger()
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """One file: its path, what it is there for, and a digest over owner, mode and content."""
+    """One file: its path, what it is there for, and two digests in one: of owner, mode and powers, and of content."""
 
     path: str
     kind: str
@@ -103,11 +117,12 @@ def read(raw: bytes, sha256: str) -> Baseline:
 
 
 class Change(Struct, frozen=True):
-    """One difference: `how` is "new", "changed" or "gone"."""
+    """One difference: `how` is "new", "changed" or "gone"; `only_content`: owner, mode and powers are as they were."""
 
     path: str
     kind: str
     how: str
+    only_content: bool = False
 
 
 def changes(before: Baseline, now: Baseline) -> tuple[Change, ...]:
@@ -115,7 +130,11 @@ def changes(before: Baseline, now: Baseline) -> tuple[Change, ...]:
     old = {(one.path, one.kind): one.digest for one in before.entries}
     new = {(one.path, one.kind): one.digest for one in now.entries}
     found = [Change(path, kind, "new") for path, kind in new.keys() - old.keys()]
-    found += [Change(*key, "changed") for key in new.keys() & old.keys() if new[key] != old[key]]
+    found += [
+        Change(*key, "changed", only_content=new[key][:HALF] == old[key][:HALF])
+        for key in new.keys() & old.keys()
+        if new[key] != old[key]
+    ]
     found += [Change(path, kind, "gone") for path, kind in old.keys() - new.keys() if kind != PROGRAM]
     return tuple(sorted(found, key=lambda one: (one.kind, one.path)))
 
@@ -139,6 +158,7 @@ def take(ground: Ground, tenants: Container[str], blobs: frozenset[str]) -> Base
     for kind, tops in ((PROGRAM, PROGRAMS), (SETTING, SETTINGS)):
         for top in tops:
             found.update((one.path, one) for one in _below(ground, top, kind) if one.path not in VOLATILE)
+    found.update((one.path, one) for one in (*_passwords(ground, accounts), *_account_files(ground), *_pipe()))
     for path, entry in _keys(ground, accounts, blobs):
         found.pop(path, None)
         found |= {path: entry} if entry is not None else {}
@@ -155,6 +175,38 @@ def _rows(ground: Ground, accounts: Iterable[Account], tenants: Container[str]) 
         if len(row) == 4 and row[0] in POWERFUL:
             members = sorted(one for one in row[3].split(",") if one and one not in tenants)
             yield Entry(f"/etc/group: {row[0]}", SETTING, _digest(",".join(members).encode()))
+
+
+def _passwords(ground: Ground, accounts: Iterable[Account]) -> Iterator[Entry]:
+    """Give who may log in by a password; of an ordinary user, who changes it himself, only that he may."""
+    ordinary = {one.name for one in accounts if one.uid >= ORDINARY_UID}
+    known = ordinary | {one.name for one in accounts}
+    for line in ground.read("/etc/shadow").splitlines():
+        name, _, rest = line.partition(":")
+        password = rest.partition(":")[0]
+        if name in known and not password.startswith(LOCKED):
+            told = "" if name in ordinary and password else password
+            yield Entry(f"/etc/shadow: {_printable(name)}", SETTING, _digest(f"{bool(password)} {told}".encode()))
+
+
+def _account_files(ground: Ground) -> Iterator[Entry]:
+    directory = ground.open_directory("/etc")
+    try:
+        for path in ACCOUNT_FILES:
+            try:
+                facts = os.stat(path.rpartition("/")[2], dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            words = f"{facts.st_uid} {facts.st_gid} {facts.st_mode:o}"
+            yield Entry(f"{path}: who may read and write it", SETTING, _digest(words.encode()))
+    finally:
+        os.close(directory)
+
+
+def _pipe() -> Iterator[Entry]:
+    text = Path(PIPE).read_bytes()
+    if text.startswith(b"|"):
+        yield Entry(PIPE, PROGRAM, _digest(text))
 
 
 def _keys(ground: Ground, accounts: Iterable[Account], blobs: frozenset[str]) -> Iterator[tuple[str, Entry | None]]:
@@ -220,10 +272,10 @@ def _entry(directory: int, name: str, facts: os.stat_result, path: str, kind: st
         return
     what = f"{facts.st_uid} {facts.st_gid} {stat.S_IMODE(facts.st_mode):o} {stat.S_IFMT(facts.st_mode):o} "
     try:
-        raw = _content(directory, name, facts) + (capability(directory, name) or b"")
+        raw, powers = _content(directory, name, facts), capability(directory, name) or b""
     except FileNotFoundError:
         return
-    yield Entry(_printable(path), kind, _digest(what.encode() + raw))
+    yield Entry(_printable(path), kind, _digest(what.encode() + powers)[:HALF] + _digest(raw)[:HALF])
 
 
 def _content(directory: int, name: str, facts: os.stat_result) -> bytes:

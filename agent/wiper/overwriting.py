@@ -15,6 +15,8 @@ from agent.wiper.removal import unlock
 from agent.wiper.treated import Treated
 
 CHUNK_BYTES = 4 * 2**20
+FLUSH_BYTES = 256 * 2**20
+"""Written between two flushes: a machine with much memory would else write for many minutes at the end, in one call."""
 _ZEROS = bytes(CHUNK_BYTES)
 
 Decide = Callable[[int], bool]
@@ -28,9 +30,11 @@ class Overwriter:
     Args:
         owns: Whose files.
         tick: Called after each chunk; a large file takes long.
+        flush_bytes: How much is written between two flushes.
     """
 
-    def __init__(self, owns: Callable[[int], bool], tick: Callable[[], None]) -> None:
+    def __init__(self, owns: Callable[[int], bool], tick: Callable[[], None], flush_bytes: int = FLUSH_BYTES) -> None:
+        self._flush_bytes = flush_bytes
         self._owns = owns
         self._tick = tick
         self._unsettled = 0
@@ -85,6 +89,8 @@ class Overwriter:
                 for at in range(start, end, CHUNK_BYTES):
                     self._unsettled += os.pwrite(fd, _ZEROS[: end - at], at)
                     self._tick()
+                    if self._unsettled >= self._flush_bytes:
+                        self.settle(fd)
         finally:
             os.close(fd)
 

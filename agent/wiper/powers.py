@@ -1,4 +1,4 @@
-"""Programs that make root of whoever starts them: setuid programs of root's, and programs with capabilities."""
+"""Programs that make root of whoever starts them: setuid or setgid ones of root's, and those with capabilities."""
 
 import errno
 import os
@@ -23,7 +23,9 @@ def gives_power(directory: int, name: str, facts: os.stat_result) -> bool:
     """
     if not stat.S_ISREG(facts.st_mode):
         return False
-    if facts.st_uid == 0 and facts.st_mode & stat.S_ISUID:
+    grouped = facts.st_mode & stat.S_ISGID and facts.st_mode & stat.S_IXGRP
+    # Of root's own only root sets these bits; some groups are as good as root.
+    if facts.st_uid == 0 and (facts.st_mode & stat.S_ISUID or grouped):
         return True
     # Nobody runs what has no bit for it, and most files have none.
     return bool(facts.st_mode & 0o111) and capability(directory, name) is not None

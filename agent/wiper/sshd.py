@@ -11,6 +11,7 @@ import json
 import os
 import pwd
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,8 @@ AT_ONCE = 200
 """Users of one task: all that sshd says of them stays below a few megabytes."""
 USUAL = (".ssh/authorized_keys", ".ssh/authorized_keys2")
 """Where keys are looked for by default; they are looked at even where sshd is told otherwise, or is not installed."""
+LEADS_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG})
+"""Errors that sshd, as the same user, gets too."""
 MAX_FILE_BYTES = 4 * 2**20
 _NO_DIRECTORY = re.compile(r"Missing privilege separation directory: (/run/[\w-]+|/var/run/[\w-]+)$")
 MOST_ASKED = 200
@@ -297,8 +300,10 @@ def read(file: KeyFile) -> str:
     """
     try:
         return in_child(lambda: _bytes(file.path), DEADLINE_S, (file.uid, file.gid)).decode("utf-8", "surrogateescape")
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return ""
+    except OSError as error:
+        if error.errno in LEADS_NOWHERE:
+            return ""
+        raise
 
 
 def write(file: KeyFile, content: str) -> None:
@@ -314,6 +319,10 @@ def write(file: KeyFile, content: str) -> None:
 
 def _bytes(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        # A directory, a device: sshd takes keys from neither. Source: OpenSSH, misc.c or auth2-pubkeyfile.c.
+        os.close(fd)
+        return b""
     with os.fdopen(fd, "rb") as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:

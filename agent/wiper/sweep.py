@@ -62,10 +62,25 @@ class Sweep:
             return
         # Device 0 is the mark of an overlay for what was deleted.
         device = (stat.S_ISBLK(facts.st_mode) or stat.S_ISCHR(facts.st_mode)) and facts.st_rdev != 0
-        if not device and not gives_power(directory, name, facts):
-            return
-        folder = self.point.rstrip("/") + os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of a descriptor
-        self.powers += not any(beneath(folder, top) for top in ("/dev", *PROGRAMS))
+        if device or gives_power(directory, name, facts):
+            self.powers += not self._belongs(directory, name, facts, device=device)
+
+    def _belongs(self, directory: int, name: str, facts: os.stat_result, *, device: bool) -> bool:
+        """Return whether it is a device among the devices, or a program that the baseline has seen by its path."""
+        try:
+            folder = self.point.rstrip("/") + os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of a descriptor
+        except OSError:  # deeper than any path can say
+            return False
+        if device:
+            return beneath(folder, "/dev")
+        # The baseline enters no mount below these directories and looks under none.
+        if not any(beneath(folder, top) and beneath(top, self.point) for top in PROGRAMS):
+            return False
+        try:
+            visible = os.lstat(f"{folder}/{name}")
+        except OSError:
+            return False
+        return os.path.samestat(visible, facts)
 
     def folder(self, directory: int, name: str, facts: os.stat_result) -> None:
         """Take a directory away if nothing of others is in it."""

@@ -73,7 +73,10 @@ class Baseline:
         return tuple(one for one in changes(self._before, now) if not self._is_explained(one))
 
     def _is_explained(self, change: Change) -> bool:
-        return change.how != "gone" and change.kind != KEYS and packages.brought(self._ground, change.path)
+        """Return whether an upgrade did it; a package's own list tells of content only, and never who may use it."""
+        if change.kind == KEYS or not (change.only_content or (change.kind, change.how) == (SETTING, "new")):
+            return False
+        return packages.brought(self._ground, change.path)
 
 
 def _counted(found: tuple[Change, ...]) -> str:

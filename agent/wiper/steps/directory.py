@@ -6,6 +6,7 @@ Source: nsswitch.conf(5); getent(1), -s and EXIT STATUS.
 """
 
 import errno
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,9 @@ DAEMONS = {
 """Where the daemon behind a service listens: without it the service says no to all. Source: each one's manual."""
 LISTENING = 0x10000
 """Source: Linux, include/uapi/linux/net.h, __SO_ACCEPTCON, as /proc/net/unix writes it."""
+
+_ROW = re.compile(rb"[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]{8}) [0-9A-F]+ [0-9A-F]+ +[0-9]+ (.+)")
+"""Anybody may give a socket a name with line breaks in it; what follows one of those is mostly no row."""
 
 Ask = Callable[[str, str], int]
 """Asks a service for a key; getent's exit status."""
@@ -123,8 +127,8 @@ def parse(text: str) -> tuple[str, ...]:
 
 def listeners(raw: bytes) -> frozenset[str]:
     """Return the paths of the sockets on which somebody listens. Source: proc(5), /proc/net/unix."""
-    rows = (line.split(None, 7) for line in raw.splitlines()[1:])
-    paths = (row[7].decode("utf-8", "surrogateescape") for row in rows if len(row) == 8 and int(row[3], 16) & LISTENING)
+    rows = map(_ROW.fullmatch, raw.split(b"\n")[1:])
+    paths = (row[2].decode("utf-8", "surrogateescape") for row in rows if row and int(row[1], 16) & LISTENING)
     return frozenset(
         "/run/" + path.removeprefix("/var/run/") if path.startswith("/var/run/") else path for path in paths
     )

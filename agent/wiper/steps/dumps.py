@@ -4,7 +4,9 @@ Core dumps of the tenant's processes: owned by root, with his memory in them, to
 Source: systemd-coredump(8) and its storage names "core.COMMAND.UID.BOOT.PID.TIME"; apport's "PATH.UID.crash".
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterator
 
 from agent.wiper.folders import entries, take
@@ -43,14 +45,19 @@ class Dumps:
         return clean_or(len(self._mine()), "core dumps")
 
     def _mine(self) -> list[tuple[str, str]]:
-        found = [(COREDUMPS, name) for name, _ in entries(self._ground, COREDUMPS) if self._is_mine(name, _CORE)]
-        for folder in CRASHES:
-            found += [(folder, name) for name, _ in entries(self._ground, folder) if self._is_mine(name, _CRASH)]
-        return found
+        forms = ((COREDUMPS, _CORE), *((folder, _CRASH) for folder in CRASHES))
+        return [
+            (folder, name)
+            for folder, form in forms
+            for name, facts in entries(self._ground, folder)
+            if self._is_mine(name, facts, form)
+        ]
 
-    def _is_mine(self, name: str, form: re.Pattern[str]) -> bool:
+    def _is_mine(self, name: str, facts: os.stat_result, form: re.Pattern[str]) -> bool:
+        """Return whether it is a dump of his; anybody may write to /var/crash, whatever the name says."""
         told = form.search(name)
-        return told is not None and self._owns(int(told[1]))
+        written = stat.S_ISREG(facts.st_mode) and (facts.st_uid == 0 or self._owns(facts.st_uid))
+        return written and told is not None and self._owns(int(told[1]))
 
     def list(self) -> Iterator[Item]:
         """Give them."""

@@ -88,7 +88,12 @@ class Elsewhere:
         """Walk a file system once more before the sweep where that means something: one sync then does for all."""
         if not self._decide(top):
             return
-        overwriter = Overwriter(self._owns, sweep.tick)
+
+        def tick() -> None:
+            self._alive()
+            sweep.tick()
+
+        overwriter = Overwriter(self._owns, tick)
 
         def file(directory: int, name: str, facts: os.stat_result) -> None:
             sweep.tick()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.wiper.accounts import Tenant
-from agent.wiper.baseline import PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
+from agent.wiper.baseline import PIPE, PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
 from agent.wiper.packages import recorded
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
@@ -101,6 +101,11 @@ def test_a_quiet_booking_leaves_no_doubt(machine: Machine, grant, wipe) -> None:
 CAPABLE = (
     'import os, sys; os.setxattr(sys.argv[1], "security.capability", bytes.fromhex("0100000200200000") + bytes(12))'
 )
+DEEP = (
+    'import os, shutil; os.makedirs("/srv/b"); os.chdir("/srv/b"); '
+    '[(os.mkdir("a" * 200), os.chdir("a" * 200)) for _ in range(30)]; '
+    'shutil.copy("/bin/true", "new"); os.chmod("new", 0o4755)'
+)
 LIBRARIES = "/etc/ld.so.conf.d"
 CHANGES = {
     "a setuid program": ("install -m 4755 /bin/true /usr/local/bin/b-new", "rm /usr/local/bin/b-new"),
@@ -109,6 +114,29 @@ CHANGES = {
         f"install -m 755 /bin/true /usr/local/bin/b-cap; python3 -c '{CAPABLE}' /usr/local/bin/b-cap",
         "rm /usr/local/bin/b-cap",
     ),
+    "a setgid program": ("install -D -g shadow -m 2755 /bin/true /srv/b/new", "rm -r /srv/b"),
+    "a device among the programs": ("mknod -m 666 /usr/lib/b-disk b 7 99", "rm /usr/lib/b-disk"),
+    "a setuid program among the devices": ("install -m 4755 /bin/true /dev/b-new", "rm /dev/b-new"),
+    "a setuid program in a mount among the programs": (
+        "mkdir /opt/b; mount -t tmpfs b /opt/b; install -m 4755 /bin/true /opt/b/new",
+        "umount /opt/b; rmdir /opt/b",
+    ),
+    "a setuid program under a mount among the programs": (
+        "install -D -m 4755 /bin/true /opt/b/new; mount -t tmpfs b /opt/b",
+        "umount /opt/b; rm -r /opt/b",
+    ),
+    "a setuid program deeper than a path can say": (f"python3 -c '{DEEP}'", "rm -r /srv/b"),
+    "a password for root": (
+        "cp -p /etc/shadow /etc/b-shadow; sed -i 's/^root:[^:]*:/root:$6$b$b:/' /etc/shadow",
+        "mv /etc/b-shadow /etc/shadow",
+    ),
+    "a password file that all may write": ("chmod 666 /etc/passwd", "chmod 644 /etc/passwd"),
+    "a program that is started for each crash": (
+        f"echo '|/srv/b' > /srv/b-pattern; mount --bind /srv/b-pattern {PIPE}",
+        f"umount {PIPE}; rm /srv/b-pattern",
+    ),
+    "a packaged program that became setuid": ("chmod 4755 /bin/bash", "chmod 755 /bin/bash"),
+    "a packaged setting that all may write": ("chmod 666 /etc/login.defs", "chmod 644 /etc/login.defs"),
     "a device": ("mkdir -p /srv/b; mknod /srv/b/disk b 7 99", "rm -r /srv/b"),
     "a second root": ("echo 'b-toor:x:0:0::/root:/bin/sh' >> /etc/passwd", "sed -i /b-toor/d /etc/passwd"),
     "a member of a powerful group": ("usermod -a -G sudo nobody", "gpasswd -d nobody sudo"),
@@ -122,7 +150,13 @@ CHANGES = {
     "a unit, by a link": ("ln -s /dev/null /etc/systemd/system/b.service", "rm /etc/systemd/system/b.service"),
     "a unit that is gone": ("rm /etc/systemd/system/b-there.service", "true"),
 }  # fmt: skip
-ROOTS = {"a setuid program", "a setuid program where none belong", "a program with a capability", "a device"}
+ROOTS = {
+    "a setgid program",
+    *("a setuid program", "a setuid program where none belong", "a program with a capability", "a device"),
+    *("a packaged program that became setuid", "a device among the programs", "a setuid program among the devices"),
+    *("a setuid program in a mount among the programs", "a setuid program under a mount among the programs"),
+    *("a setuid program deeper than a path can say", "a program that is started for each crash"),
+}
 
 
 @pytest.mark.root

@@ -32,6 +32,12 @@ def test_only_who_listens_answers() -> None:
     assert listeners(UNIX) == {"/var/lib/sss/pipes/nss", "/run/nslcd/socket", "@/abstract name"}
 
 
+def test_a_socket_named_over_several_lines_hides_nobody() -> None:
+    """Anybody may give a socket such a name, and leave it there for ever."""
+    odd = b"0000000000000000: 00000002 00000000 00010000 0001 01 21509 @a\n0 0 0 zz 0 0 0 /x\n"
+    assert listeners(UNIX + odd) == {*listeners(UNIX), "@a"}
+
+
 @pytest.mark.parametrize(
     ("answers", "state", "left"),
     [

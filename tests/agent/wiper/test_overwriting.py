@@ -81,3 +81,15 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path, overwrite) -> None:
     thread.start()
     thread.join(5)
     assert [(one.bytes, one.failed) for one in done] == [(0, 1)]
+
+
+def test_a_large_file_is_brought_to_the_disk_in_parts(tmp_path: Path) -> None:
+    """On a machine with much memory one flush at the end takes longer than a step may be silent."""
+    (tmp_path / "large").write_bytes(b"x" * 9 * CHUNK_BYTES)
+    owner, directory = os.geteuid(), os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    overwriter = Overwriter(lambda uid: uid == owner, lambda: None, flush_bytes=4 * CHUNK_BYTES)
+    overwriter.overwrite(directory, "large")
+    assert overwriter.bytes == 8 * CHUNK_BYTES
+    overwriter.settle(directory)
+    assert overwriter.bytes == 9 * CHUNK_BYTES
+    os.close(directory)

@@ -117,3 +117,18 @@ def _wiped(tmp_path: Path, platform: Platform, places: dict[str, Place]) -> Wipe
     finally:
         ground.close()
         journal.close()
+
+
+class Broken(Place):
+    """A place that breaks in a way nobody has foreseen."""
+
+    def _call(self, what: str) -> None:
+        raise KeyError(what)
+
+
+def test_a_step_that_breaks_does_not_keep_a_wipe_from_its_end(tmp_path: Path, platform: Platform) -> None:
+    """Else each process that goes on with it would break there again; it is never clean."""
+    places = {name: (Broken if name == "dumps" else Place)(name, "") for name in _names()}
+    evidence = _wiped(tmp_path, platform, places)
+    dumps = next(one for one in evidence.places if one.name == "dumps")
+    assert (evidence.methods[0].status, dumps.state) == (WipeStatus.PARTIAL, "not_examined")
