@@ -10,13 +10,14 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import structlog
 from msgspec import Struct
 
+from agent.files import flush_directory
 from agent.wiper import sshd
 from agent.wiper.accounts import Account, Tenant
 from agent.wiper.ground import Ground
@@ -40,6 +41,7 @@ SETTINGS = (
     *("/etc/apt/apt.conf", "/etc/apt/apt.conf.d", "/etc/NetworkManager/dispatcher.d", "/etc/networkd-dispatcher"),
     *("/etc/logrotate.conf", "/etc/logrotate.d", "/etc/sudo.conf", "/etc/pam.conf", "/etc/dpkg/dpkg.cfg.d"),
     *("/etc/kernel", "/etc/initramfs-tools", "/etc/network", "/etc/dhcp", "/etc/dbus-1", "/etc/hosts.equiv"),
+    *("/usr/lib/systemd/system", "/usr/lib/udev/rules.d", "/lib/systemd/system", "/lib/udev/rules.d"),
     *("/root/.ssh", "/root/.bashrc", "/root/.profile", "/root/.bash_profile", "/root/.config/systemd"),
 )
 """What decides what runs as root, who becomes root and who may log in: files, and directories with all below them."""
@@ -136,10 +138,13 @@ def changes(before: Baseline, now: Baseline) -> tuple[Change, ...]:
         if new[key] != old[key]
     ]
     found += [Change(path, kind, "gone") for path, kind in old.keys() - new.keys() if kind != PROGRAM]
+    found = [one for one in found if one.how == "changed" or not one.path.endswith("/")]
     return tuple(sorted(found, key=lambda one: (one.kind, one.path)))
 
 
-def take(ground: Ground, tenants: Container[str], blobs: frozenset[str]) -> Baseline:
+def take(
+    ground: Ground, tenants: Container[str], blobs: frozenset[str], alive: Callable[[], None] = lambda: None
+) -> Baseline:
     """
     Look at the machine.
 
@@ -147,6 +152,7 @@ def take(ground: Ground, tenants: Container[str], blobs: frozenset[str]) -> Base
         ground: The machine.
         tenants: Names of tenants' accounts: what they may do and who may be them does not count.
         blobs: Key bodies that do not count in others' key files: who lets a tenant in there needs no root for it.
+        alive: Called whenever it gets on.
 
     Raises:
         OSError: a place is there and cannot be looked at.
@@ -157,7 +163,7 @@ def take(ground: Ground, tenants: Container[str], blobs: frozenset[str]) -> Base
     found = {one.path: one for one in _rows(ground, accounts, tenants)}
     for kind, tops in ((PROGRAM, PROGRAMS), (SETTING, SETTINGS)):
         for top in tops:
-            found.update((one.path, one) for one in _below(ground, top, kind) if one.path not in VOLATILE)
+            found.update((one.path, one) for one in _below(ground, top, kind, alive) if one.path not in VOLATILE)
     found.update((one.path, one) for one in (*_passwords(ground, accounts), *_account_files(ground), *_pipe()))
     for path, entry in _keys(ground, accounts, blobs):
         found.pop(path, None)
@@ -222,7 +228,7 @@ def _keys(ground: Ground, accounts: Iterable[Account], blobs: frozenset[str]) ->
         yield file.path, Entry(file.path, KEYS, _digest(raw)) if raw else None
 
 
-def _below(ground: Ground, top: str, kind: str) -> Iterator[Entry]:
+def _below(ground: Ground, top: str, kind: str, alive: Callable[[], None]) -> Iterator[Entry]:
     """Give an entry for a file, or for everything in a directory."""
     folder, _, name = top.rpartition("/")
     try:
@@ -242,25 +248,42 @@ def _below(ground: Ground, top: str, kind: str) -> Iterator[Entry]:
     finally:
         os.close(parent)
     try:
-        yield from _in(directory, top, kind)
+        yield from _in(directory, top, kind, alive)
     finally:
         os.close(directory)
 
 
-def _in(directory: int, top: str, kind: str) -> list[Entry]:
+def _in(directory: int, top: str, kind: str, alive: Callable[[], None]) -> list[Entry]:
     found: list[Entry] = []
     start = len(_path(directory))
 
+    if kind == SETTING:
+        found.append(_folder(top, os.fstat(directory)))
+
     def seen(inside: int, name: str, facts: os.stat_result) -> None:
         if stat.S_ISDIR(facts.st_mode):
+            if kind == SETTING:
+                found.append(_folder(f"{top}{_path(inside)[start:]}/{name}", facts))
             return
         # Most files of a directory of programs are none of ours, so their paths are not asked for.
         if kind == PROGRAM and not gives_power(inside, name, facts):
             return
         found.extend(_entry(inside, name, facts, f"{top}{_path(inside)[start:]}/{name}", kind))
 
-    walk(directory, seen)
+    walked = walk(directory, seen, alive=alive)
+    if walked.unread or walked.mounts:
+        # What lies behind is not seen, so that it came in the way is a change by itself.
+        found.append(Entry(f"{top}: not entered", SETTING, f"{walked.unread} {walked.mounts}"))
     return found
+
+
+def _folder(path: str, facts: os.stat_result) -> Entry:
+    """Return who may put something into a directory; that there is one more, or less, says nothing."""
+    return Entry(_printable(path) + "/", SETTING, _digest(_facts(facts).encode())[:HALF] + "-" * HALF)
+
+
+def _facts(facts: os.stat_result) -> str:
+    return f"{facts.st_uid} {facts.st_gid} {stat.S_IMODE(facts.st_mode):o} {stat.S_IFMT(facts.st_mode):o} "
 
 
 def _path(directory: int) -> str:
@@ -270,7 +293,7 @@ def _path(directory: int) -> str:
 def _entry(directory: int, name: str, facts: os.stat_result, path: str, kind: str) -> Iterator[Entry]:
     if kind == PROGRAM and not gives_power(directory, name, facts):
         return
-    what = f"{facts.st_uid} {facts.st_gid} {stat.S_IMODE(facts.st_mode):o} {stat.S_IFMT(facts.st_mode):o} "
+    what = _facts(facts)
     try:
         raw, powers = _content(directory, name, facts), capability(directory, name) or b""
     except FileNotFoundError:
@@ -314,6 +337,8 @@ def keep(state_dir: Path, generation: str, baseline: Baseline) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.rename(folder / generation)
+    flush_directory(folder)
+    flush_directory(state_dir)
     kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     for old in kept[:-MOST_KEPT]:
         old.unlink()

@@ -61,6 +61,6 @@ def scope_of(file_systems: int, inodes: int, unread: int, unwalked: int, unknown
         skipped.insert(0, Skipped(what="directories", count=unread, reason="could not be read"))
     engines = len(territory.engine_directories())
     if engines:
-        words = "user ids mean something inside a container only; looked at through the engine"
+        words = "user ids mean something inside a container only; what engines hold is the place named containers"
         skipped.append(Skipped(what="container storage", count=engines, reason=words))
     return Verification(file_systems=file_systems, inodes=inodes, skipped=tuple(skipped[:MAX_SKIPPED]))

@@ -7,10 +7,11 @@ from datetime import datetime
 import structlog
 
 from agent.wiper.evidence import MAX_NOTES
-from agent.wiper.journal import AttemptStarted, Journal, StepDone, StepIntended
+from agent.wiper.journal import AttemptStarted, Journal, Noticed, StepDone, StepIntended
 from agent.wiper.plan import Planned, obstacle, patience_s
 from agent.wiper.steps import NOT_EXAMINED, Erased, Looked, Step
 from agent.wiper.watchdog import Stalled, Watchdog
+from shared.codes import Code, Trouble
 from shared.documents import PlaceReport, Verification
 
 log = structlog.get_logger()
@@ -43,11 +44,23 @@ class Course:
         self._journal = journal
         self._now = now
         self._report = report
+        self._alerted: set[str] = set()
         self._watchdog = Watchdog()
 
     def alive(self) -> None:
         """Say that a step gets on."""
         self._watchdog.feed()
+
+    def alert(self, finding: str) -> None:
+        """
+        Put a finding on record, once in this attempt.
+
+        Raises:
+            Trouble: `journal_unwritable`.
+        """
+        if finding not in self._alerted:
+            self._alerted.add(finding)
+            self._journal.append(self._now(), Noticed(command_id=self._command_id, finding=finding))
 
     def begin(self, boot_id: str) -> None:
         """
@@ -97,7 +110,10 @@ class Course:
         try:
             with self._watchdog.watching(patience_s(step.name)):
                 erased = step.erase(tell)
-        except (Exception, Stalled) as error:  # noqa: BLE001 - a step that breaks is told; the wipe comes to its end
+        except (Exception, Stalled) as error:
+            if isinstance(error, Trouble) and error.code is Code.JOURNAL_UNWRITABLE:
+                raise
+            # A step that breaks is told; the wipe comes to its end.
             erased = Erased(0, (f"stopped: {_named(error, step)}",))
             log.warning("wiper.step_stopped", step=step.name, error=str(error))
         return StepDone(
@@ -106,7 +122,6 @@ class Course:
             removed=erased.removed,
             notes=erased.notes[:MAX_NOTES],
             took_ms=_ms_since(started),
-            findings=erased.findings,
             treated=erased.treated,
         )
 
@@ -125,13 +140,17 @@ class Course:
         try:
             with self._watchdog.watching(patience_s(step.name)):
                 return step.verify()
-        except (Exception, Stalled) as error:  # noqa: BLE001 - a step that breaks is told; the wipe comes to its end
+        except (Exception, Stalled) as error:
+            if isinstance(error, Trouble) and error.code is Code.JOURNAL_UNWRITABLE:
+                raise
             log.warning("wiper.not_examined", step=step.name, error=str(error) or _named(error, step))
             return Looked(NOT_EXAMINED, reason=f"the look could not run: {_named(error, step)}")
 
 
 def _named(error: BaseException, step: Step) -> str:
-    return f"no progress for {patience_s(step.name):.0f} s" if isinstance(error, Stalled) else type(error).__name__
+    if isinstance(error, Stalled):
+        return f"no progress for {patience_s(step.name):.0f} s"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _ms_since(started: float) -> int:

@@ -29,6 +29,7 @@ LIMITS = (
     "Overwriting reaches what files held at the end, not their names, what they held before, or remapped sectors.",
     "Files were found by the account's user ids, its own group and access lists; of contents only copies of canaries.",
     "Backups that left the machine, or that a program keeps which cannot be asked, are not known.",
+    "Of what only root writes, programs that make root and the settings that decide who becomes root were compared.",
     "Security logs of the system are kept.",
 )
 ACCOUNT_STAYS = "The account itself, its privileges and its rows in system files stay: that is another method."

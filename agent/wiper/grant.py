@@ -102,16 +102,14 @@ def carry_out(
     """
     work = order.work
     assert isinstance(work, GrantWork)
-    # Before he has a key: what he changes later is not to be taken for what was.
-    gpus = () if ground.simulated else nvml.record()
     try:
         account = _ensure_account(tenant, ground)
-        tenant = _with_baseline(tenant, journal, ground, now, state_dir, tenants)
+        tenant = _with_before(tenant, journal, ground, now, state_dir, tenants)
         planted = _ensure_home(tenant, account, ground, bodies(work.ssh_keys))
     except OSError as error:
         raise Trouble(Code.ACCOUNT_FAILED, f"{type(error).__name__}: {error.strerror}") from error
     ranges = ranges_of(id_ranges_of(ground), tenant.name, tenant.uid)
-    recorded = replace(tenant, gid=account.gid, subordinate=ranges, canaries=planted, gpus=gpus, ready=True)
+    recorded = replace(tenant, gid=account.gid, subordinate=ranges, canaries=planted, ready=True)
     journal.append(now, TenantRecorded(tenant=recorded))
     return GrantOutcome(
         hardware_id=order.aud,
@@ -123,23 +121,26 @@ def carry_out(
     )
 
 
-def _with_baseline(
+def _with_before(
     tenant: Tenant, journal: Journal, ground: Ground, now: datetime, state_dir: Path, tenants: frozenset[str]
 ) -> Tenant:
     """
-    Write down what only root writes, before anybody can log in as the tenant; once, however often this is cut off.
+    Write down what only root writes and how the GPUs are, before anybody can log in as the tenant, and only then.
 
-    A machine that cannot be looked at gets no baseline, and its wipes say so: a tenant is not sent away for that.
+    A machine that cannot be looked at gets no such record, and its wipes say so: a tenant is not sent away for that.
     """
-    if ground.simulated or tenant.baseline is not None:
+    if ground.simulated:
+        return replace(tenant, gpus=())
+    if tenant.baseline is not None:
         return tenant
+    gpus = nvml.record()
     try:
         taken = baseline.take(ground, tenants | {tenant.name}, frozenset(tenant.key_blobs))
         baseline.keep(state_dir, tenant.generation, taken)
     except OSError as error:
         log.warning("wiper.no_baseline", error=str(error))
-        return tenant
-    recorded = replace(tenant, baseline=taken.sha256)
+        return replace(tenant, gpus=gpus)
+    recorded = replace(tenant, baseline=taken.sha256, gpus=gpus)
     journal.append(now, TenantRecorded(tenant=recorded))
     return recorded
 

@@ -10,6 +10,7 @@ from agent.wiper.journal import (
     AttemptEnded,
     AttemptStarted,
     Entry,
+    Noticed,
     OrderTaken,
     StepDone,
     StepIntended,
@@ -38,6 +39,7 @@ class Known(NamedTuple):
     attempts: tuple[Attempt, ...] = ()
     intended: tuple[tuple[int, StepIntended], ...] = ()
     done: tuple[tuple[int, StepDone], ...] = ()
+    noticed: tuple[str, ...] = ()
     verified: Verified | None = None
 
 
@@ -123,8 +125,7 @@ def _findings(commands: Iterable[Known]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for known in commands:
         if known.generation is not None:
-            told = [one.findings for _, one in known.intended] + [one.findings for _, one in known.done]
-            news = (finding for findings in told for finding in findings)
+            news = (*(finding for _, one in known.intended for finding in one.findings), *known.noticed)
             found[known.generation] = tuple(dict.fromkeys((*found.get(known.generation, ()), *news)))
     return found
 
@@ -159,6 +160,8 @@ def _after(known: Known | None, entry: Entry) -> Known:
             return known._replace(touched=True, intended=(*known.intended, (number, entry.fact)))
         case StepDone():
             return known._replace(done=(*known.done, (number, entry.fact)))
+        case Noticed(finding=finding):
+            return known._replace(noticed=(*known.noticed, finding))
         case Verified():
             return known._replace(verified=entry.fact)
     raise AssertionError(f"entry {entry.number} is of no known kind")

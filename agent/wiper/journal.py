@@ -59,11 +59,7 @@ class StepIntended(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StepDone(Struct, frozen=True, kw_only=True, tag=True):
-    """
-    What a step removed and did to the blocks below, or why it was left out.
-
-    `findings`: those that it came upon only while it worked.
-    """
+    """What a step removed and did to the blocks below, or why it was left out."""
 
     command_id: str
     step: str
@@ -71,8 +67,14 @@ class StepDone(Struct, frozen=True, kw_only=True, tag=True):
     took_ms: int = 0
     notes: tuple[str, ...] = ()
     skipped: str | None = None
-    findings: tuple[str, ...] = ()
     treated: tuple[Treated, ...] = ()
+
+
+class Noticed(Struct, frozen=True, kw_only=True, tag=True):
+    """A finding that a step came upon while it worked, written before the proof goes."""
+
+    command_id: str
+    finding: str
 
 
 class Verified(Struct, frozen=True, kw_only=True, tag=True):
@@ -114,7 +116,17 @@ class Answered(Struct, frozen=True, kw_only=True, tag=True):
     certificate: str | None = None
 
 
-Fact = OrderTaken | AttemptStarted | StepIntended | StepDone | Verified | AttemptEnded | TenantRecorded | Answered
+Fact = (
+    OrderTaken
+    | AttemptStarted
+    | StepIntended
+    | Noticed
+    | StepDone
+    | Verified
+    | AttemptEnded
+    | TenantRecorded
+    | Answered
+)
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ Only files that are the tenant's alone: regular, one name, his. Others are unlin
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from agent.wiper.kernel import flush_file_system, open_beneath
 from agent.wiper.media import number_of
@@ -49,12 +49,6 @@ class Overwriter:
                 self._write_over(directory, name, facts)
         except OSError:
             self.failed += 1
-
-    def overwrite_all(self, directory: int, names: Iterable[str]) -> None:
-        """Overwrite the files of one directory, and bring that to the disk once."""
-        for name in names:
-            self.overwrite(directory, name)
-        self.settle(directory)
 
     def treated(self, directory: int) -> tuple[Treated, ...]:
         """Return what was overwritten on the file system of an open directory."""

@@ -6,6 +6,8 @@ import stat
 
 CAPABILITY = "security.capability"
 """Source: capabilities(7), "File capabilities"."""
+NAMESPACED_BYTES = 24
+"""Length of capabilities that end with the user id that is root where they count. Source: struct vfs_ns_cap_data."""
 NONE_HERE = frozenset({errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.ELOOP})
 
 
@@ -28,7 +30,12 @@ def gives_power(directory: int, name: str, facts: os.stat_result) -> bool:
     if facts.st_uid == 0 and (facts.st_mode & stat.S_ISUID or grouped):
         return True
     # Nobody runs what has no bit for it, and most files have none.
-    return bool(facts.st_mode & 0o111) and capability(directory, name) is not None
+    return bool(facts.st_mode & 0o111) and not _is_of_a_namespace(capability(directory, name))
+
+
+def _is_of_a_namespace(raw: bytes | None) -> bool:
+    """Return whether capabilities are none, or count only in a user namespace, where anybody can make them."""
+    return raw is None or (len(raw) == NAMESPACED_BYTES and raw[-4:] != bytes(4))
 
 
 def capability(directory: int, name: str) -> bytes | None:

@@ -5,17 +5,24 @@ import stat
 import time
 from collections.abc import Callable
 
-from agent.wiper.baseline import PROGRAMS
+from agent.wiper.lookout import Lookout
 from agent.wiper.marks import Marks
-from agent.wiper.mountinfo import beneath
-from agent.wiper.powers import gives_power
 from agent.wiper.removal import remove
 
 TELL_EVERY_S = 0.5
 
 
 class Sweep:
-    """Removes what a walk shows it."""
+    """
+    Removes what a walk shows it.
+
+    Args:
+        erasable: Whether an item of the tenant's goes.
+        owns: Whether a user id is his.
+        marks: What takes his marks off files of others.
+        tell: Told how far it is.
+        lookout: What notices what only root makes, before his marks and files go.
+    """
 
     def __init__(
         self,
@@ -23,14 +30,12 @@ class Sweep:
         owns: Callable[[int], bool],
         marks: Marks,
         tell: Callable[[int, int], None],
-        since_s: float,
+        lookout: Lookout,
     ) -> None:
         self._marks = marks
-        self._since_s = since_s
-        self.point = ""
-        self.powers = 0
+        self._lookout = lookout
         self.removed = 0
-        self.notes: list[str] = []
+        self.notes: dict[str, None] = {}
         self._erasable = erasable
         self._owns = owns
         self._tell = tell
@@ -47,40 +52,15 @@ class Sweep:
     def file(self, directory: int, name: str, facts: os.stat_result) -> None:
         """Take a file away; directories come back when they are empty."""
         self.tick()
+        self._lookout.see(directory, name, facts)
         if not stat.S_ISDIR(facts.st_mode) and self._erasable(facts):
             self._remove(directory, name, folder=False)
         elif not self._owns(facts.st_uid):
             try:
-                self._notice(directory, name, facts)
                 self.removed += self._marks.clear(directory, name, facts)
             except (OSError, ValueError) as error:
-                self.notes.append(f"a mark on another's file stays: {error}"[:120])
-
-    def _notice(self, directory: int, name: str, facts: os.stat_result) -> None:
-        """Count what makes root and came after the tenant; where such belongs the baseline has it, or the kernel."""
-        if facts.st_ctime < self._since_s or not name:
-            return
-        # Device 0 is the mark of an overlay for what was deleted.
-        device = (stat.S_ISBLK(facts.st_mode) or stat.S_ISCHR(facts.st_mode)) and facts.st_rdev != 0
-        if device or gives_power(directory, name, facts):
-            self.powers += not self._belongs(directory, name, facts, device=device)
-
-    def _belongs(self, directory: int, name: str, facts: os.stat_result, *, device: bool) -> bool:
-        """Return whether it is a device among the devices, or a program that the baseline has seen by its path."""
-        try:
-            folder = self.point.rstrip("/") + os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of a descriptor
-        except OSError:  # deeper than any path can say
-            return False
-        if device:
-            return beneath(folder, "/dev")
-        # The baseline enters no mount below these directories and looks under none.
-        if not any(beneath(folder, top) and beneath(top, self.point) for top in PROGRAMS):
-            return False
-        try:
-            visible = os.lstat(f"{folder}/{name}")
-        except OSError:
-            return False
-        return os.path.samestat(visible, facts)
+                why = getattr(error, "strerror", None) or type(error).__name__
+                self._note(f"a mark on another's file stays: {why}")
 
     def folder(self, directory: int, name: str, facts: os.stat_result) -> None:
         """Take a directory away if nothing of others is in it."""
@@ -93,4 +73,8 @@ class Sweep:
             remove(directory, name, folder=folder, ours=self._owns)
             self.removed += 1
         except OSError as error:
-            self.notes.append(f"an item stays: {error.strerror}")
+            self._note(f"an item stays: {error.strerror}")
+
+    def _note(self, words: str) -> None:
+        """Each once: a tenant may have a million files that cannot be removed."""
+        self.notes[words] = None

@@ -99,7 +99,7 @@ class Wipe:
         self._course.begin(self._machine.boot_id)
         past = history.read(self._journal.entries)
         meant = past.meant.get(self._target.generation, frozenset())
-        steps = steps_of(subject._replace(alive=self._course.alive, meant=meant))
+        steps = steps_of(subject._replace(alive=self._course.alive, alert=self._course.alert, meant=meant))
         for planned in plan(self._methods):
             self._course.take(planned, steps)
         places = tuple(self._course.verify(steps[name]) for name in promised(self._methods))

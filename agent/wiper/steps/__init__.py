@@ -30,6 +30,7 @@ class Subject(NamedTuple):
     `policy`: the provider's. `baseline`: what only root writes, at the grant; None where that is not on record.
     `tenants`: the names of all accounts that were ever made for tenants here. `meant`: marks of things that an earlier
     attempt knew to be the tenant's, see `Found`. `alive`: called by a step that takes long, whenever it gets on.
+    `alert`: puts a finding, as `Found` has them, on record at once: for a step that comes upon one while it erases.
     """
 
     ground: Ground
@@ -39,6 +40,7 @@ class Subject(NamedTuple):
     tenants: frozenset[str] = frozenset()
     meant: frozenset[str] = frozenset()
     alive: Callable[[], None] = lambda: None
+    alert: Callable[[str], None] = lambda _: None
 
 
 class Found(Struct, frozen=True):
@@ -55,15 +57,10 @@ class Found(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """
-    What erasing took away, and what stood in its way.
-
-    `findings`: as in `Found`, those that only this work came upon; `treated`: what it did to the blocks below.
-    """
+    """What erasing took away, and what stood in its way; `treated`: what it did to the blocks below."""
 
     removed: int
     notes: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
     treated: tuple[Treated, ...] = ()
 
 

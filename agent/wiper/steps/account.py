@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from msgspec.structs import replace
 
 from agent.wiper import names
-from agent.wiper.groups import POWERFUL, groups_of
 from agent.wiper.kernel import account_files_locked
 from agent.wiper.lines import Keep, count, numbers, rewrite
 from agent.wiper.names import Rule
@@ -44,10 +43,8 @@ class Account:
         self._uid = str(subject.tenant.uid)
 
     def find(self) -> Found:
-        """Count the rows; membership in a group that makes root is a finding for good."""
-        powerful = sorted(groups_of(self._ground.read("/etc/group"), self._name).keys() & POWERFUL)
-        findings = (f"the tenant was in {', '.join(powerful)}: he could become root",) if powerful else ()
-        return Found(self._rows(), findings)
+        """Count the rows."""
+        return Found(self._rows())
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
         """Have the account deleted, then clear the backups."""

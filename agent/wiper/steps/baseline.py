@@ -13,6 +13,7 @@ import structlog
 from agent.wiper import packages
 from agent.wiper.baseline import KEYS, PROGRAM, SETTING, Change, changes, take
 from agent.wiper.steps import CLEAN, NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
+from agent.wiper.ways import to_root
 
 WORDS = {
     PROGRAM: "programs that make root of whoever starts them",
@@ -32,17 +33,21 @@ class Baseline:
 
     def __init__(self, subject: Subject) -> None:
         self._ground = subject.ground
+        self._tenant = subject.tenant
+        self._alive = subject.alive
         self._tenants = subject.tenants | {subject.tenant.name}
         self._blobs = frozenset(subject.tenant.key_blobs)
         self._before = subject.baseline
 
     def find(self) -> Found:
-        """Count what changed since the grant; that it did is a finding for good."""
+        """Count what changed since the grant, and say which ways to root he had; both are findings for good."""
+        if self._ground.simulated:
+            return Found(0)
         found = self._changed()
         for one in found[:TOLD]:
             log.warning("wiper.changed_since_grant", path=one.path, kind=one.kind, how=one.how)
-        findings = (f"since the grant, by no package: {_counted(found)}",) if found else ()
-        return Found(len(found), findings)
+        changed = (f"since the grant, by no package: {_counted(found)}",) if found else ()
+        return Found(len(found), (*changed, *to_root(self._ground, self._tenant)))
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
         """Leave everything."""
@@ -69,13 +74,14 @@ class Baseline:
     def _changed(self) -> tuple[Change, ...]:
         if self._ground.simulated or self._before is None:
             return ()
-        now = take(self._ground, self._tenants, self._blobs)
+        now = take(self._ground, self._tenants, self._blobs, self._alive)
         return tuple(one for one in changes(self._before, now) if not self._is_explained(one))
 
     def _is_explained(self, change: Change) -> bool:
         """Return whether an upgrade did it; a package's own list tells of content only, and never who may use it."""
         if change.kind == KEYS or not (change.only_content or (change.kind, change.how) == (SETTING, "new")):
             return False
+        self._alive()
         return packages.brought(self._ground, change.path)
 
 

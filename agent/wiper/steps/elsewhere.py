@@ -17,6 +17,7 @@ from agent.wiper import canaries, media
 from agent.wiper.census import Census, scope_of
 from agent.wiper.groups import own_group
 from agent.wiper.listing import Listing
+from agent.wiper.lookout import Lookout
 from agent.wiper.marks import Marks
 from agent.wiper.mountinfo import RUNTIME, Mount, current, detached, to_look_at
 from agent.wiper.overwriting import Decide, Overwriter
@@ -40,8 +41,6 @@ from agent.wiper.walk import Tour, walk
 CLOCK_GRAIN_S = 2
 """Slack between the wall clock and the kernel's coarse time stamps."""
 
-POWER = "programs that make root, or devices, which only root makes, came since the grant where none belong"
-
 
 class Elsewhere:
     """
@@ -59,7 +58,7 @@ class Elsewhere:
         self._ground = subject.ground
         self._tenant = subject.tenant
         self._simulated = subject.ground.simulated
-        self._alive = subject.alive
+        self._alive, self._alert = subject.alive, subject.alert
         self._owns = subject.tenant.owns
         self._parent = subject.tenant.home.rpartition("/")[0]
         self._since_s = subject.tenant.granted_at.timestamp() - CLOCK_GRAIN_S
@@ -72,17 +71,17 @@ class Elsewhere:
         """Take away each file and empty directory of the tenant's, wherever it is."""
         if self._simulated:
             return Erased(0)
-        sweep = Sweep(self._is_erasable, self._owns, self._marks(), tell, self._since_s)
+        lookout = Lookout(self._since_s, self._alert)
+        sweep = Sweep(self._is_erasable, self._owns, self._marks(), tell, lookout)
         treated: list[Treated] = []
         mounts, _ = to_look_at(without_engines(current()))
         for mount in mounts:
-            sweep.point = mount.point
+            lookout.point = mount.point
             try:
                 walk_over(mount, self._alive, sweep.file, sweep.folder, partial(self._overwrite, sweep, treated))
             except OSError as error:
-                sweep.notes.append(f"a {mount.kind} file system was not walked to its end: {error.strerror}")
-        findings = (f"{POWER}: {sweep.powers}",) if sweep.powers else ()
-        return Erased(sweep.removed, tuple(dict.fromkeys(sweep.notes)), findings, tuple(treated))
+                sweep.notes[f"a {mount.kind} file system was not walked to its end: {error.strerror}"] = None
+        return Erased(sweep.removed, tuple(sweep.notes), tuple(treated))
 
     def _overwrite(self, sweep: Sweep, treated: "list[Treated]", top: int) -> None:
         """Walk a file system once more before the sweep where that means something: one sync then does for all."""
@@ -102,7 +101,7 @@ class Elsewhere:
 
         walk(top, file, skip=engine_directories(), alive=self._alive)
         overwriter.settle(top)
-        sweep.notes += overwriter.notes()
+        sweep.notes |= dict.fromkeys(overwriter.notes())
         treated += overwriter.treated(top)
 
     def verify(self) -> Looked:
@@ -112,9 +111,16 @@ class Elsewhere:
         count = Census(self._owns, self._marks(), self._since_s, canaries.content_of(self._tenant.generation))
         mounts, unknown = to_look_at(without_engines(current()))
         unread, unwalked, inodes = 0, 0, 0
+        lookout = Lookout(self._since_s, self._alert)
+
+        def see(directory: int, name: str, facts: os.stat_result) -> None:
+            lookout.see(directory, name, facts)
+            count.see(directory, name, facts)
+
         for mount in mounts:
+            lookout.point = mount.point
             try:
-                walked = walk_over(mount, self._alive, count.see)
+                walked = walk_over(mount, self._alive, see)
             except OSError:
                 unwalked += 1
                 continue
@@ -129,6 +135,8 @@ class Elsewhere:
         reasons = [f"{mount.kind} file system not looked at" for mount in unknown]
         if unread:
             reasons.append(f"{unread} directories could not be read")
+        if lookout.unread:
+            reasons.append(f"what {lookout.unread} files may do could not be read")
         if count.unasked:
             reasons.append(f"{count.unasked} files of a canary's length could not be read")
         if count.left or count.marks or count.copies:

@@ -17,7 +17,9 @@ from itertools import islice
 
 from agent.wiper import btrfs, media
 from agent.wiper.kernel import clone_of_mount, open_beneath
+from agent.wiper.lookout import is_device
 from agent.wiper.overwriting import Decide, Overwriter
+from agent.wiper.powers import gives_power
 from agent.wiper.removal import remove, unlock
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
 from agent.wiper.treated import Treated
@@ -26,7 +28,7 @@ from agent.wiper.walk import Seen, Tour, walk
 BATCH = 2_000
 TELL_EVERY_S = 0.5
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
-COMPROMISE = "a setuid file of root lay in the home: the tenant had root, nothing here can prove the machine clean"
+COMPROMISE = "what only root makes lay in the home: the tenant had root, nothing here can prove the machine clean"
 
 
 class Home:
@@ -44,7 +46,6 @@ class Home:
         self._decide: Decide | None = (
             decide if subject.policy.overwrite == "auto" and not subject.ground.simulated else None
         )
-        self._overwriter: Overwriter | None = None
         self._treated: list[Treated] = []
         self._tenants = subject.tenant.owns
         self._ground = subject.ground
@@ -61,8 +62,8 @@ class Home:
         """Count what is in the home, and notice proof that the tenant was root."""
         findings = set()
 
-        def seen(_directory: int, _name: str, facts: os.stat_result) -> None:
-            if stat.S_ISREG(facts.st_mode) and facts.st_mode & stat.S_ISUID and facts.st_uid == 0:
+        def seen(directory: int, name: str, facts: os.stat_result) -> None:
+            if is_device(facts) or gives_power(directory, name, facts):
                 findings.add(COMPROMISE)
 
         self._expected = self._count(seen)
@@ -127,12 +128,9 @@ class Home:
             if os.fstat(quarantine).st_uid != os.geteuid():
                 raise OSError(errno.EPERM, "the quarantine is not ours")
             self._quarantined = quarantine
-            self._overwriter = self._overwriter_for(quarantine, tell)
+            self._overwrite(quarantine, tell, notes)
             self._drain(quarantine, quarantine, tell, notes)
         finally:
-            if self._overwriter is not None:
-                self._treated += self._overwriter.treated(quarantine)
-                notes += self._overwriter.notes()
             os.close(quarantine)
         try:
             remove(parent, self._quarantine, folder=True, ours=self._ours)
@@ -141,17 +139,25 @@ class Home:
             notes.append(f"the home's directory stays: {error.strerror}")
         os.fsync(parent)
 
-    def _overwriter_for(self, quarantine: int, tell: Tell) -> Overwriter | None:
+    def _overwrite(self, quarantine: int, tell: Tell, notes: list[str]) -> None:
+        """Walk all of it once before it is emptied, where that means something: one sync then does for all."""
         if self._decide is None or not self._decide(quarantine):
-            return None
-        return Overwriter(self._tenants, lambda: self._tell(tell))
+            return
+        overwriter = Overwriter(self._tenants, lambda: self._tell(tell))
+
+        def file(directory: int, name: str, facts: os.stat_result) -> None:
+            if stat.S_ISREG(facts.st_mode):
+                overwriter.overwrite(directory, name)
+
+        walk(quarantine, file, alive=self._alive)
+        overwriter.settle(quarantine)
+        self._treated += overwriter.treated(quarantine)
+        notes += overwriter.notes()
 
     def _drain(self, directory: int, top: int, tell: Tell, notes: list[str]) -> None:
         """Empty one directory; the top's directories are emptied and removed, others are renamed up into the top."""
         stuck: set[str] = set()
         while batch := _batch(directory, stuck):
-            if self._overwriter is not None:
-                self._overwriter.overwrite_all(directory, (name for name, folder in batch if not folder))
             for name, folder in batch:
                 try:
                     if not folder:

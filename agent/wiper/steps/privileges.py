@@ -85,12 +85,8 @@ class Privileges:
         self._since = subject.tenant.granted_at.timestamp()
 
     def find(self) -> Found:
-        """Count rules and memories of him; a rule that made him root is a finding for good."""
-        if self._ground.simulated:
-            return Found(0)
-        root = sum(self._lines(table) for table in self._tables() if "sudo" in table.path or "doas" in table.path)
-        findings = ("the tenant could become root by a rule of sudo or doas",) if root else ()
-        return Found(self._count(), findings)
+        """Count rules and memories of him."""
+        return Found(0 if self._ground.simulated else self._count())
 
     def erase(self, tell: Tell) -> Erased:  # noqa: ARG002 - the protocol's
         """Drop the rules, remove the memories, and let sshd read its configuration again if that changed."""

@@ -148,6 +148,8 @@ CHANGES = {
     "a module of PAM": ("echo 'auth sufficient pam_permit.so' > /etc/pam.d/b-new", "rm /etc/pam.d/b-new"),
     "a place for libraries": (f"mkdir -p {LIBRARIES}; echo /srv > {LIBRARIES}/b.conf", f"rm {LIBRARIES}/b.conf"),
     "a unit, by a link": ("ln -s /dev/null /etc/systemd/system/b.service", "rm /etc/systemd/system/b.service"),
+    "a directory of jobs that all may write": ("mkdir -p /etc/cron.d; chmod 777 /etc/cron.d", "chmod 755 /etc/cron.d"),
+    "a unit among the packages'": ("echo > /usr/lib/systemd/system/b.service", "rm /usr/lib/systemd/system/b.service"),
     "a unit that is gone": ("rm /etc/systemd/system/b-there.service", "true"),
 }  # fmt: skip
 ROOTS = {
@@ -159,11 +161,16 @@ ROOTS = {
 }
 
 
+TWICE = {"a setuid program", "a setuid program where none belong", "a job"}
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_only_root_does_leaves_a_doubt_for_good(machine: Machine, grant, wipe, what: str) -> None:
     """Also when it is undone before a second order; what makes root asks for a new installation."""
-    machine.run("sh", "-c", "mkdir -p /etc/systemd/system; touch /etc/systemd/system/b-there.service")
+    machine.run(
+        "sh", "-c", "mkdir -p /etc/systemd/system; mkdir -p /etc/cron.d; touch /etc/systemd/system/b-there.service"
+    )
     target = grant(f"rooted{list(CHANGES).index(what)}")
     change, undo = CHANGES[what]
     machine.run("sh", "-c", change)
@@ -172,9 +179,10 @@ def test_what_only_root_does_leaves_a_doubt_for_good(machine: Machine, grant, wi
     assert evidence.reimage_recommended == (what in ROOTS)
     assert any("since the grant" in one for one in evidence.findings)
     machine.run("sh", "-c", undo)
-    again = wipe(target)
-    assert again.findings == evidence.findings
-    assert again.methods[0].status is WipeStatus.PARTIAL
+    if what in TWICE:
+        again = wipe(target)
+        assert again.findings == evidence.findings
+        assert again.methods[0].status is WipeStatus.PARTIAL
 
 
 @pytest.mark.root

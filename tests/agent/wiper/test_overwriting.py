@@ -17,7 +17,9 @@ def overwrite(tmp_path: Path) -> Iterator[Callable[..., Overwriter]]:
 
     def all_of(*names: str, owner: int = os.geteuid()) -> Overwriter:
         overwriter = Overwriter(lambda uid: uid == owner, lambda: None)
-        overwriter.overwrite_all(directory, names)
+        for name in names:
+            overwriter.overwrite(directory, name)
+        overwriter.settle(directory)
         return overwriter
 
     yield all_of
