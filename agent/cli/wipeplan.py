@@ -78,7 +78,7 @@ class Page:
         self._untold: dict[bool, int] = {}
 
     def item(self, item: Mapping[str, Any]) -> None:
-        """Show an item, or count it where enough were shown; what stays is shown first come, too."""
+        """Show an item, or count it where enough were shown: the first few that go, and the first few that stay."""
         if item["place"] != self._place:
             self._close()
             self._place = item["place"]

@@ -14,9 +14,10 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from agent.wiper import storage
 from agent.wiper.containers import Container, Image, Stock, Volume
 from agent.wiper.stocks import SaidContainer, SaidImage, SaidVolume, plain, read
-from agent.wiper.tools import Ended, is_there, run, systemd_runs
+from agent.wiper.tools import NOW, Ended, is_there, run, systemd_runs
 
 ASK_S, REMOVE_S = 30.0, 60.0
 SLACK_S = 5.0
@@ -27,7 +28,7 @@ MOST = 5000
 """Things of one kind that an engine may hold; more are not looked at at all."""
 TRIES = 3
 """How often a list is asked for anew when something in it went away meanwhile."""
-APART = ("--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", "--property=KillMode=mixed")
+APART = (*NOW, "--service-type=exec", "--property=KillMode=mixed")
 """Source: systemd-run(1); systemd.kill(5)."""
 ID = re.compile(r"[0-9a-f]{12,64}")
 VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
@@ -74,7 +75,7 @@ OF_DOCKER = frozenset({"moby", "plugins.moby"})
 
 def is_here(engine: Engine) -> bool:
     """Return whether an engine has something, or could have it elsewhere than usual."""
-    if any(map(holds_something, engine.storage)):
+    if any(map(holds_something, (*engine.storage, *storage.of_engine(engine.name)))):
         return True
     if engine.settings is not None:
         return Path(engine.settings).exists() and is_there(engine.tool[0])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.wiper.alive import user_of
 from agent.wiper.children import in_child
 
 LOOK_S = 30.0
@@ -40,7 +41,7 @@ def look(pids: Iterable[int]) -> Holding:
     found = _read(in_child(_asking(wanted), LOOK_S))
     by_user: dict[tuple[int, int] | None, set[int]] = defaultdict(set)
     for pid in found.unseen:
-        by_user[_user(pid)].add(pid)
+        by_user[user_of(pid)].add(pid)
     holders, unseen = set(found.holders), by_user.pop(None, set())
     for user, theirs in by_user.items():
         again = (
@@ -83,14 +84,3 @@ def _holds(pid: int) -> bool:
 def _read(raw: bytes) -> Holding:
     holders, _, unseen = raw.decode().partition(";")
     return Holding(frozenset(map(int, holders.split())), frozenset(map(int, unseen.split())))
-
-
-def _user(pid: int) -> tuple[int, int] | None:
-    """Return the user and group of a process that has each of them four times; None of any other."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_bytes().split(b"\n")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
-    ids = [set(fields.get(name, b"").split()) for name in (b"Uid", b"Gid")]
-    return None if any(len(one) != 1 for one in ids) else (int(ids[0].pop()), int(ids[1].pop()))

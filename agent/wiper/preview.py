@@ -150,7 +150,14 @@ class Preview:
             touched=target.generation in past.touched,
         )
         recalled = baseline.recall(self._journal.parent, tenant)
-        return Subject(self._ground, tenant, policy=self._policy, baseline=recalled, tenants=frozenset(past.tenants))
+        return Subject(
+            self._ground,
+            tenant,
+            policy=self._policy,
+            baseline=recalled,
+            tenants=frozenset(past.tenants),
+            meant=past.meant.get(tenant.generation, frozenset()),
+        )
 
     def _target(self, past: History, username: str) -> Target:
         """Return the account that an order of today would mean: the newest record of this name."""
@@ -200,12 +207,12 @@ class _Tally:
                     shown = replace(shown, goes=False, why=left_out)
                 goes, stays = goes + shown.goes, stays + (not shown.goes)
                 yield shown
+            if step.name in OPTIONAL_PLACES - SECOND_LOOKS:
+                looked = step.verify()
+                blind = looked.reason if looked.state == NOT_EXAMINED else None
         except (OSError, ValueError) as error:
             log.warning("wiper.not_listed", step=step.name, error=str(error))
             blind = f"it cannot be looked at: {getattr(error, 'strerror', None) or type(error).__name__}"
-        if step.name in OPTIONAL_PLACES - SECOND_LOOKS and blind is None:
-            looked = step.verify()
-            blind = looked.reason if looked.state == NOT_EXAMINED else None
         self.places[step.name] = Count(goes=goes, stays=stays, blind=blind)
 
     def _items(self, step: Step) -> Iterator[Item]:

@@ -13,13 +13,16 @@ import msgspec
 from msgspec import Struct
 
 from agent.wiper.gpus import Seen
-from agent.wiper.tools import run, systemd_runs
+from agent.wiper.tools import NOW, run, systemd_runs
 
 FILLER = "agent.gpu.fill"
 PATIENCE_S = 90.0
 """It stops by itself after 60 s; this is for one that hangs in the driver."""
+SLACK_S = 5.0
+"""How much longer than the service manager we wait."""
 APART = (
-    *("--pipe", "--wait", "--collect", "--quiet", "--property=NoNewPrivileges=yes", "--property=PrivateNetwork=yes"),
+    *NOW,
+    *("--property=NoNewPrivileges=yes", "--property=PrivateNetwork=yes"),
     *("--property=CapabilityBoundingSet=", "--property=PrivateTmp=yes", "--property=ProtectSystem=strict"),
     *("--property=ProtectHome=read-only", "--property=DevicePolicy=closed", "--property=DeviceAllow=char-nvidia* rw"),
     f"--property=RuntimeMaxSec={PATIENCE_S:.0f}",
@@ -75,7 +78,7 @@ def _fill(uuid: str) -> _Answer:
         OSError: it could not be done.
     """
     apart = ("systemd-run", *APART, "--") if systemd_runs() else ()
-    done = run(*apart, sys.executable, "-I", "-m", FILLER, uuid, deadline_s=PATIENCE_S)
+    done = run(*apart, sys.executable, "-I", "-m", FILLER, uuid, deadline_s=PATIENCE_S + SLACK_S)
     try:
         answer = msgspec.json.decode(done.out.encode(), type=_Answer)
     except msgspec.MsgspecError as error:

@@ -23,7 +23,7 @@ from agent.wiper.children import in_child
 from agent.wiper.ground import Ground
 from agent.wiper.lines import Keep, changed
 from agent.wiper.tasks import AskSshd, sshd_argv
-from agent.wiper.tools import Ended, is_there, run, systemd_runs
+from agent.wiper.tools import NOW, Ended, is_there, run, systemd_runs
 
 DEADLINE_S, EACH_S = 10.0, 0.25
 """How long it may take to say something, and how much longer for each user more."""
@@ -41,9 +41,10 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - how sshd wr
 LISTENING = "0A"
 """Source: Linux, include/net/tcp_states.h, TCP_LISTEN, as /proc writes it."""
 QUERY = "agent.sshquery"
-QUERY_S = 60.0
+QUERY_S, SLACK_S = 60.0, 5.0
 APART = (
-    *("--pipe", "--wait", "--collect", "--quiet", "--property=DynamicUser=yes", "--property=NoNewPrivileges=yes"),
+    *NOW,
+    *("--property=DynamicUser=yes", "--property=NoNewPrivileges=yes"),
     *("--property=CapabilityBoundingSet=", "--property=PrivateDevices=yes"),
     *("--property=MemoryMax=256M", f"--property=RuntimeMaxSec={QUERY_S:.0f}"),
 )
@@ -168,7 +169,7 @@ def accepts(name: str, blobs: Iterable[str]) -> list[bool] | None:
         return None
     query = (sys.executable, "-I", "-m", QUERY, name, *(f"--at={one}" for one in places), "--", *keys)
     prefix = ("systemd-run", *APART, "--") if systemd_runs() else ()
-    done = run(*prefix, *query, deadline_s=QUERY_S)
+    done = run(*prefix, *query, deadline_s=QUERY_S + SLACK_S)
     if done.code:
         raise OSError(errno.EIO, f"it could not be asked: {done.words}"[:200])
     try:

@@ -5,8 +5,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.wiper import uncover
-from agent.wiper.containers import STORAGE
+from agent.wiper import storage, uncover
 from agent.wiper.mountinfo import Mount, beneath
 from agent.wiper.walk import Walked, walk
 
@@ -22,6 +21,8 @@ def walk_over(
 ) -> Walked:
     """
     Walk one file system as far as it is mounted, hidden files included; `before` gets its top directory first.
+
+    Where a single file is mounted it is shown only if nothing is taken away on the way back (`left` is None).
 
     Raises:
         OSError: it cannot be reached, for another mount hides it.
@@ -57,9 +58,16 @@ def open_root(mount: Mount, seen: Visit | None = None) -> int | None:
 
 
 def engine_directories() -> frozenset[tuple[int, int]]:
-    """User ids in there mean something inside a container only; whose files they are cannot be told from outside."""
+    """
+    Return device and inode of the directories with containers' files.
+
+    User ids in there mean something inside a container only; whose files they are cannot be told from outside.
+
+    Raises:
+        OSError, ValueError: an engine's settings cannot be read, so that nobody knows where they are.
+    """
     found = set()
-    for path in STORAGE:
+    for path in storage.everything():
         try:
             facts = Path(path).stat(follow_symlinks=False)
         except OSError:
@@ -70,4 +78,5 @@ def engine_directories() -> frozenset[tuple[int, int]]:
 
 def without_engines(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
     """Return the mounts that are not in a container engine's storage."""
-    return tuple(mount for mount in mounts if not any(beneath(mount.point, path) for path in STORAGE))
+    places = storage.everything()
+    return tuple(mount for mount in mounts if not any(beneath(mount.point, path) for path in places))

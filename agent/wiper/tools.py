@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 from agent.wiper.children import end
 
+NOW = ("--pipe", "--wait", "--collect", "--quiet", "--property=DefaultDependencies=no")
+"""
+How something is started apart by the service manager: at once or not at all.
+
+With the usual dependencies it would be queued early at boot, when an interrupted wipe goes on, and start long after
+whoever asked for it gave up. Source: systemd-run(1); systemd.service(5), "Default Dependencies".
+"""
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_WORDS = 200
 
@@ -70,7 +77,7 @@ def run_apart(*argv: str, deadline_s: float) -> Ended:
     """
     if not systemd_runs():
         return run(*argv, deadline_s=deadline_s)
-    apart = ("--pipe", "--wait", "--collect", "--quiet", "--property=PrivateNetwork=yes", "--property=MemoryMax=512M")
+    apart = (*NOW, "--property=PrivateNetwork=yes", "--property=MemoryMax=512M")
     limit = f"--property=RuntimeMaxSec={deadline_s:.0f}"
     return run("systemd-run", *apart, "--property=NoNewPrivileges=yes", limit, "--", *argv, deadline_s=deadline_s + 5)
 

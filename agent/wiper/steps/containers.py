@@ -50,6 +50,7 @@ class Containers:
         self._tenant = subject.tenant
         self._simulated = subject.ground.simulated
         self._meant = set(subject.meant)
+        self._alive = subject.alive
         # What he could do is not seen any more once his account is gone.
         self._could_use: set[str] = set()
 
@@ -57,11 +58,11 @@ class Containers:
         """Count what is his; what was made while he could use an engine, and is nobody's by any sign, is a doubt."""
         items, findings = 0, list[str]()
         for engine, choice in self._choices():
+            if self._may_ask(engine):
+                findings.append(f"the tenant could use {engine.name}: he could become root")
             if isinstance(choice, str):
                 continue
             items += choice.goes
-            if self._may_ask(engine):
-                findings.append(f"the tenant could use {engine.name}: he could become root")
             if choice.unattributed:
                 findings.append(f"{engine.name} has unattributed things made since the grant")
         return Found(items, tuple(findings), tuple(sorted(self._meant)[:MAX_MEANT]))
@@ -126,7 +127,7 @@ class Containers:
         for _ in range(PASSES):
             if not left.goes:
                 return left, ()
-            refused = tuple(_remove(engine, left))
+            refused = tuple(_remove(engine, left, self._alive))
             last, left = left, self._choice(engine)
             tell(max(0, choice.goes - left.goes), choice.goes)
             if left == last:
@@ -216,7 +217,7 @@ def _is_used(path: str) -> bool:
     return Path(path).is_socket() or engines.holds_something(path)
 
 
-def _remove(engine: Engine, choice: Choice) -> Iterator[str]:
+def _remove(engine: Engine, choice: Choice, alive: Callable[[], None]) -> Iterator[str]:
     """Have an engine remove all that is chosen; say what it refuses."""
     pods = _whole_pods(choice)
     acts: list[Callable[[], None]] = [partial(engines.remove_pod, engine, pod) for pod in pods]
@@ -224,6 +225,7 @@ def _remove(engine: Engine, choice: Choice) -> Iterator[str]:
     acts += [partial(engines.remove_volume, engine, one) for one in choice.volumes]
     acts += [partial(engines.remove_image, engine, one) for one in choice.images]
     for act in acts:
+        alive()
         try:
             act()
         except OSError as error:

@@ -44,6 +44,7 @@ class Keys:
     def __init__(self, subject: Subject) -> None:
         self._ground = subject.ground
         self._tenant = subject.tenant
+        self._alive = subject.alive
         self._blobs = frozenset(subject.tenant.key_blobs)
         self._before = frozenset(subject.tenant.key_files_before)
 
@@ -85,6 +86,7 @@ class Keys:
         if len(asked) > sshd.MOST_ASKED:
             reasons.append(f"a program that gives out keys was asked for {sshd.MOST_ASKED} of {len(asked)} pairs only")
         for program, blob in asked[: sshd.MOST_ASKED]:
+            self._alive()
             try:
                 left += sshd.gives(program, blob)
             except OSError as error:
