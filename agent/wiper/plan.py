@@ -66,7 +66,7 @@ _ORDER: dict[WipeMethod, tuple[Planned, ...]] = {
 
 
 PATIENCE_S = 120.0
-"""How long a step may go without progress. Longer than any one call that it gives a deadline of its own."""
+"""How long a step may go without progress: without a call of `alive` or `tell`."""
 PATIENCE_OF_S = {
     "mounts": 300.0,
     "processes": 180.0,

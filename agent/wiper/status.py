@@ -1,5 +1,5 @@
 """
-What a wipe achieved: the one function that says so. Pure.
+What a wipe achieved, and whether access is cut: nothing else says so. Pure.
 
 It looks at the journal of all attempts, not at the last one: a finding of the first attempt does not go away because
 the second one, after its proof was destroyed, no longer sees it.
