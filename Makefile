@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test check format services bench bench-wipe wheel clean
+.PHONY: help env demo test lint check format services bench bench-wipe wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -31,11 +31,13 @@ demo: env        ## run collector and agent here, with a wipe; ONCE=1 to end by 
 test: env        ## run the tests
 	$(PYTEST)
 
-check: env       ## format, lint, types, import contracts, tests
+lint: env        ## format, lint, types, import contracts
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+check: lint      ## all of lint, and the tests
 	$(PYTEST)
 
 format: env      ## format the code
