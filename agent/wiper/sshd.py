@@ -171,7 +171,7 @@ def accepts(name: str, blobs: Iterable[str]) -> list[bool] | None:
     prefix = ("systemd-run", *APART, "--") if systemd_runs() else ()
     done = run(*prefix, *query, deadline_s=QUERY_S + SLACK_S)
     if done.code:
-        raise OSError(errno.EIO, f"it could not be asked: {done.words}"[:200])
+        raise OSError(errno.EIO, f"it could not be asked: {done.words or f'exit code {done.code}'}"[:200])
     try:
         answer = json.loads(done.out)["accepted"]
     except (ValueError, KeyError, TypeError) as error:

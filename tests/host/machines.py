@@ -74,6 +74,9 @@ def need_tools() -> None:
         raise MachineError(f"{', '.join(missing)} (Debian: debootstrap systemd-container e2fsprogs util-linux)")
     if not Path("/dev/loop-control").exists():
         raise MachineError("loop devices")
+    if _is_below(sys.prefix, "/tmp"):
+        # What the wiper has done apart gets a /tmp of its own there, and would not find its program.
+        raise MachineError("a checkout that is not in /tmp")
 
 
 def store() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.wiper.steps.home import COMPROMISE
 from shared.codes import Code
 from shared.documents import GrantOutcome, PlaceReport, Target, WipeEvidence, WorkFailure
 from shared.messages import Command
@@ -212,7 +213,8 @@ def test_nothing_of_a_hostile_tenant_is_left_and_nothing_of_others_is_touched(
     before = neighbour()
     system, rows = json.loads(machine.python(SNAPSHOT, "/etc")), account_rows(machine, "mallory")
     evidence = root_wiper.wipe(machine_platform.wipe(target))
-    assert status(evidence) is WipeStatus.SUCCESS, told(evidence)
+    # Only root makes a device: that one lay in the home leaves a doubt, and nothing else does.
+    assert evidence.methods[0].reasons == (COMPROMISE,), told(evidence)
     for uid in (target.uid, sub + 5, sub + 7):
         assert machine.python(LEFT, str(uid)) == ""
     assert neighbour() == before
@@ -421,7 +423,7 @@ def test_a_wipe_killed_anywhere_ends_clean(
     final = root_wiper.raw(command).splitlines()[-1] + b"\n"
     assert root_wiper.raw(command) == final
     evidence = root_wiper.wipe(command)
-    assert status(evidence) is WipeStatus.SUCCESS, told(evidence)
+    assert evidence.methods[0].reasons == (COMPROMISE,), told(evidence)
     assert len(evidence.attempts) > 1
     assert sum(one.ended_at is None for one in evidence.attempts) <= sum(cut)
     assert machine.python(LEFT, str(target.uid)) == ""
