@@ -41,6 +41,7 @@ SETTINGS = (
     *("/etc/apt/apt.conf", "/etc/apt/apt.conf.d", "/etc/NetworkManager/dispatcher.d", "/etc/networkd-dispatcher"),
     *("/etc/logrotate.conf", "/etc/logrotate.d", "/etc/sudo.conf", "/etc/pam.conf", "/etc/dpkg/dpkg.cfg.d"),
     *("/etc/kernel", "/etc/initramfs-tools", "/etc/network", "/etc/dhcp", "/etc/dbus-1", "/etc/hosts.equiv"),
+    *("/etc/docker", "/etc/containers", "/etc/containerd"),
     *("/usr/lib/systemd/system", "/usr/lib/udev/rules.d", "/lib/systemd/system", "/lib/udev/rules.d"),
     *("/root/.ssh", "/root/.bashrc", "/root/.profile", "/root/.bash_profile", "/root/.config/systemd"),
 )

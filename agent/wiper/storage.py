@@ -1,12 +1,16 @@
 """Where this machine's container engines keep their files, told so by their settings. Pure but for two reads."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 from agent.wiper.containers import STORAGE
+from agent.wiper.mountinfo import beneath
 
+SHARED = ("/home", "/root", "/tmp", "/var/tmp", "/dev/shm", "/etc", "/usr", "/opt", "/srv", "/var/lib", "/var/spool")  # noqa: S108
+"""Places that are everybody's: a directory with one of these in it is no engine's."""
 DOCKERS, PODMANS = "/etc/docker/daemon.json", "/etc/containers/storage.conf"
 
 
@@ -54,8 +58,27 @@ def configured() -> tuple[str, ...]:
 
 
 def everything() -> tuple[str, ...]:
-    """Return the usual directories and those; raises as `configured`."""
-    return tuple(dict.fromkeys((*STORAGE, *configured())))
+    """
+    Return the usual directories and those, each by where it really is: one of them is often a link to a larger disk.
+
+    Raises:
+        OSError: as `configured`.
+        ValueError: as `configured`; or one is no place for an engine alone, so that what others keep there would be
+            left out of every look.
+    """
+    found = dict.fromkeys(STORAGE)
+    for path in (*STORAGE, *configured()):
+        real = os.path.realpath(path)
+        if real not in STORAGE and os.path.lexists(real):
+            _check(real)
+        found[real] = None
+    return tuple(found)
+
+
+def _check(path: str) -> None:
+    facts = Path(path).stat(follow_symlinks=False)
+    if any(beneath(one, path) for one in SHARED) or facts.st_uid != 0 or facts.st_mode & 0o022:
+        raise ValueError(f"{path} is no place for a container engine alone")
 
 
 def _paths(told: Iterable[object]) -> tuple[str, ...]:

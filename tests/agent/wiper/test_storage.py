@@ -59,3 +59,31 @@ chown -R moved: /data/docker/volumes/others
     containers = next(one for one in evidence.places if one.name == "containers")
     assert containers.state == "not_examined", containers
     assert evidence.methods[0].status is WipeStatus.PARTIAL
+
+
+@pytest.mark.root
+def test_files_of_other_containers_survive_where_the_storage_is_a_link(
+    machine: Machine, root_wiper: Wiper, machine_platform: Platform
+) -> None:
+    """To a larger disk, as is usual."""
+    target = root_wiper.grant(machine_platform.grant("linked"))
+    script = "rm -f /etc/docker/daemon.json; mkdir -p /disk/d; echo precious > /disk/d/f; chown linked: /disk/d/f"
+    machine.run("sh", "-c", f"{script}; ln -s /disk/d /var/lib/rancher")
+    work = WipeWork(target=target, methods=(WipeMethod.HOME_DIRECTORY_PURGE,))
+    root_wiper.wipe(machine_platform.command(machine_platform.order(work)))
+    assert machine.run("cat", "/disk/d/f") == "precious\n"
+    machine.run("rm", "/var/lib/rancher")
+
+
+@pytest.mark.root
+def test_a_storage_that_is_everybodys_hides_nothing(
+    machine: Machine, root_wiper: Wiper, machine_platform: Platform
+) -> None:
+    """Whoever had root for a while may say that /tmp is Docker's: then nothing is called clean."""
+    target = root_wiper.grant(machine_platform.grant("hider"))
+    machine.run("sh", "-c", """mkdir -p /etc/docker; echo '{"data-root": "/tmp"}' > /etc/docker/daemon.json""")
+    machine.run("sh", "-c", "echo x > /tmp/his; chown hider: /tmp/his")
+    work = WipeWork(target=target, methods=(WipeMethod.HOME_DIRECTORY_PURGE,))
+    evidence = root_wiper.wipe(machine_platform.command(machine_platform.order(work)))
+    assert evidence.methods[0].status is WipeStatus.PARTIAL
+    assert next(one for one in evidence.places if one.name == "elsewhere").state == "not_examined"
