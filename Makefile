@@ -22,7 +22,7 @@ $(VENV)/ready: pyproject.toml uv.lock
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	@$(UV) sync --quiet --frozen --all-extras
+	@$(UV) sync --quiet --frozen --extra collector
 	@touch $@
 
 demo: env        ## run collector and agent here, with a wipe; ONCE=1 to end by itself
@@ -45,10 +45,10 @@ format: env      ## format the code
 	$(BIN)/ruff check --fix .
 
 services: env    ## install the servers that some tests start (they skip without)
-	$(UV) sync --quiet --frozen --all-extras --group services
+	$(UV) sync --quiet --frozen --extra collector --group services
 
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
-	$(UV) sync --quiet --frozen --all-extras --group bench
+	$(UV) sync --quiet --frozen --extra collector --group bench
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
 
 bench-wipe: env  ## measure the wiper beside rm and find, and what the usual tools leave (root; ARGS)

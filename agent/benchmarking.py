@@ -5,20 +5,21 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 import structlog
 from msgspec import Struct
 
 from agent import benchmarks
-from agent.benchmarks import Benchmark
+from agent.benchmarks import Benchmark, Progress, Request
 from agent.plugins import load
 from shared.codes import Code
 from shared.documents import BenchmarkName, Component
 
-Progress = Callable[[str, int, int], None]
+CHILD = (sys.executable, "-P", "-m", "agent.benchmarks")
+"""`-P`: never import from the directory the agent happens to be started in."""
+MOST_LINE_BYTES = 2**20
 
 log = structlog.get_logger()
 
@@ -48,16 +49,13 @@ def known() -> dict[str, Benchmark]:
     return {one.name: one for one in load(benchmarks, "BENCHMARK", Benchmark)}
 
 
-async def run_benchmarks(
-    names: Sequence[str], *, quick: bool, directory: Path, progress: Progress
-) -> tuple[Component, ...]:
+async def run_benchmarks(names: Sequence[str], request: Request, progress: Progress) -> tuple[Component, ...]:
     """
     Run benchmarks one after another; one that cannot run says why, and the others still run.
 
     Args:
         names: Which.
-        quick: A short look.
-        directory: Where the disk is measured.
+        request: What is asked of each of them.
         progress: Called as each one goes on.
 
     Returns:
@@ -67,7 +65,7 @@ async def run_benchmarks(
     found = []
     for name in dict.fromkeys(names):
         if name in there:
-            found.append(await _run(there[name], quick=quick, directory=directory, progress=progress))
+            found.append(await _run(there[name], request, progress))
         else:
             reason = f"this version has no {name} benchmark"
             found.append(_without(BenchmarkName(name), f"{name}/-", Code.UNSUPPORTED, reason))
@@ -80,22 +78,19 @@ def figures(components: Sequence[Component]) -> dict[str, float | None]:
     return {name: measured.get(name) for name in FIGURES}
 
 
-async def _run(benchmark: Benchmark, *, quick: bool, directory: Path, progress: Progress) -> Component:
+async def _run(benchmark: Benchmark, request: Request, progress: Progress) -> Component:
     child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "agent.benchmarks",
+        *CHILD,
         benchmark.name,
-        "quick" if quick else "full",
-        str(directory),
         str(os.getpid()),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
+        limit=MOST_LINE_BYTES,
     )
     try:
         async with asyncio.timeout(benchmark.deadline_s):
-            component = await _listen(child, benchmark, progress)
+            component = await _listen(child, benchmark, request, progress)
             code = await child.wait()
     except TimeoutError:
         reason = f"stopped after {benchmark.deadline_s:.0f} s"
@@ -108,8 +103,16 @@ async def _run(benchmark: Benchmark, *, quick: bool, directory: Path, progress: 
     return component
 
 
-async def _listen(child: asyncio.subprocess.Process, benchmark: Benchmark, progress: Progress) -> Component | None:
+async def _listen(
+    child: asyncio.subprocess.Process, benchmark: Benchmark, request: Request, progress: Progress
+) -> Component | None:
+    assert child.stdin is not None
     assert child.stdout is not None
+    # By a pipe and not as arguments, which every user of the machine can read: a ticket is in it.
+    child.stdin.write(msgspec.json.encode(request))
+    with contextlib.suppress(ConnectionError):
+        await child.stdin.drain()
+    child.stdin.close()
     component = None
     async for raw in child.stdout:
         try:

@@ -5,12 +5,12 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
 from agent import identity, inventory, keys
 from agent.benchmarking import figures, run_benchmarks
+from agent.benchmarks import Request
 from agent.config import Settings, digest
 from agent.conversation import Ends, Mail
 from agent.database import Database
@@ -117,13 +117,15 @@ class Daemon:
 
     async def _benchmark(self, order: Order, envelope: Envelope, report: Report) -> Answer:
         assert isinstance(order.work, BenchmarkWork)
-        components = await run_benchmarks(
-            order.work.components,
-            quick=order.work.quick,
-            directory=Path(self._settings.benchmark_dir),
-            progress=report,
+        work, started_at = order.work, datetime.now(UTC)
+        request = Request(
+            quick=work.quick,
+            directory=self._settings.benchmark_dir,
+            nonce=work.challenge.nonce if work.challenge else None,
+            server=work.server,
         )
-        return self._signatory.benchmark(order, envelope, components, figures(components))
+        components = await run_benchmarks(work.components, request, report)
+        return self._signatory.benchmark(order, envelope, started_at, components, figures(components))
 
     async def _report(self) -> None:
         """Take one health report and put it into the outbox."""

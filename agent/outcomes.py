@@ -6,7 +6,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.codes import Trouble
-from shared.documents import BenchmarkOutcome, Component, Order, WorkFailure, sha256_of, sign
+from shared.documents import BenchmarkOutcome, ChallengeAnswer, Component, Order, WorkFailure, sha256_of, sign
 from shared.envelope import Envelope
 from shared.messages import Result
 
@@ -29,15 +29,23 @@ class Signatory:
         self._now = now
 
     def benchmark(
-        self, order: Order, envelope: Envelope, components: tuple[Component, ...], figures: Mapping[str, float | None]
+        self,
+        order: Order,
+        envelope: Envelope,
+        started_at: datetime,
+        components: tuple[Component, ...],
+        figures: Mapping[str, float | None],
+        answer: ChallengeAnswer | None = None,
     ) -> Result:
         """Return the signed figures of a benchmark order; `figures` by the Benchmark record's attribute names."""
         outcome = BenchmarkOutcome(
             hardware_id=order.aud,
             command_id=order.command_id,
             order_sha256=sha256_of(envelope),
+            started_at=started_at,
             collected_at=self._now(),
             components=components,
+            challenge=answer,
             agent_version=self._agent_version,
             boot_id=self._boot_id,
             **figures,

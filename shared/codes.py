@@ -63,6 +63,10 @@ class Code(StrEnum):
     NO_DIRECT_IO = "no_direct_io"
     DISTURBED = "disturbed"
     BENCHMARK_FAILED = "benchmark_failed"
+    NO_GPU = "no_gpu"
+    NO_SERVER = "no_server"
+    OVER_BUDGET = "over_budget"
+    BOOKED = "booked"
     # API
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
@@ -137,6 +141,10 @@ MEANING: dict[Code, str] = {
     Code.NO_DIRECT_IO: "The file system does not do direct I/O, so its speed cannot be told from the cache's.",
     Code.DISTURBED: "Other work took too much of the machine for a fair figure.",
     Code.BENCHMARK_FAILED: "The benchmark ended without a figure.",
+    Code.NO_GPU: "There is no GPU that can be measured.",
+    Code.NO_SERVER: "No measuring server was named, or it does not answer, or it is full.",
+    Code.OVER_BUDGET: "The month's data budget for bandwidth measurements is used up.",
+    Code.BOOKED: "A tenant is on the machine, or is about to be; nothing is measured at his cost.",
     Code.UNAUTHENTICATED: "A valid API token is needed.",
     Code.FORBIDDEN: "The API token does not allow this.",
     Code.NOT_FOUND: "There is no such object here.",

@@ -26,6 +26,8 @@ MAX_DEPTH = 24
 
 PublicKeyBytes = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Sha256 = Digest
+Address = Annotated[str, Meta(min_length=8, max_length=300, pattern=r"^https?://[^\s\x00]+\Z")]
+"""Of a server: scheme, host and port."""
 Username = Annotated[str, Meta(min_length=1, max_length=256)]
 """Judged by the wiper, not here: a path or "root" must reach it and be refused by its code, not as a parse error."""
 
@@ -57,11 +59,90 @@ class Target(Document, frozen=True, kw_only=True):
     generation: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
+class BandwidthTicket(Document, frozen=True, kw_only=True):
+    """
+    Admits one machine to a measuring server once, until `not_after`; signed by the collector's link key.
+
+    `server`: the address it is for, so that a ticket taken by one server opens no other.
+    """
+
+    PAYLOAD_TYPE: ClassVar[str] = "application/vnd.rackproof.bandwidth-ticket+json"
+
+    ticket_id: RecordId
+    hardware_id: RecordId
+    server: Address
+    not_after: Moment
+
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be compared."""
+        storable(self.not_after)
+
+
+class BandwidthWitness(Document, frozen=True, kw_only=True):
+    """
+    What a measuring server saw of one ticket's run, signed by its key: goodput in bit/s, moved bytes, and what held it.
+
+    "up" is from the machine to the server. `limited_by`: "path", "client" or "server". `capacity_bit_s`: the server's
+    link, as its operator set it.
+    """
+
+    PAYLOAD_TYPE: ClassVar[str] = "application/vnd.rackproof.bandwidth-witness+json"
+
+    ticket_id: RecordId
+    hardware_id: RecordId
+    up_bit_s: Sequence
+    down_bit_s: Sequence
+    up_bytes: Sequence
+    down_bytes: Sequence
+    streams: Sequence
+    limited_by: Annotated[str, Meta(pattern=r"^(path|client|server)\Z")]
+    capacity_bit_s: Sequence
+    ended_at: Moment
+
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be compared."""
+        storable(self.ended_at)
+
+
+class MeasuringServer(Document, frozen=True, kw_only=True):
+    """Where this run's bandwidth is measured: the server's address ("https://host:port") and the ticket for it."""
+
+    url: Address
+    ticket: Envelope
+
+
+class Challenge(Document, frozen=True, kw_only=True):
+    """
+    Work that only who does it now can answer: the product of two matrices of order `size`, grown from the nonce.
+
+    `size`: rows of each square matrix, a multiple of 64.
+    """
+
+    nonce: Nonce
+    size: Annotated[int, Meta(ge=64, le=8192, multiple_of=64)]
+
+
+class ChallengeAnswer(Document, frozen=True, kw_only=True):
+    """The digest of a challenge's product, on what it was computed ("cpu", or a GPU's UUID), and how long it took."""
+
+    nonce: Nonce
+    product_sha256: Sha256
+    computed_on: Name
+    took_s: Figure
+
+
 class BenchmarkWork(Document, frozen=True, kw_only=True, tag_field="kind", tag="benchmark"):
-    """Run these benchmarks; `quick` for a short look that is never compared."""
+    """
+    Run these benchmarks; `quick` for a short look that is never compared.
+
+    `server`: where bandwidth is measured; without one it is not. `challenge`: to be answered in the outcome; its nonce
+    also chooses which elements of the GPU's products are checked.
+    """
 
     components: Annotated[tuple[BenchmarkName, ...], Meta(min_length=1, max_length=4)]
     quick: bool = False
+    server: MeasuringServer | None = None
+    challenge: Challenge | None = None
 
 
 class WipeWork(Document, frozen=True, kw_only=True, tag_field="kind", tag="wipe"):
@@ -130,7 +211,8 @@ class Component(Document, frozen=True, kw_only=True):
     """
     How one benchmark went: figures, or why there are none.
 
-    `marks`: conditions that a reader must know ("quick", "cached", "disturbed", "throttled", "virtualized", …).
+    `marks`: what a reader must know, words of `shared.marks.Mark`. `took_s`: how long it ran. `details`: every figure
+    with its spread, the tools and their versions; `details["conditions"]`: what went on beside it.
     """
 
     name: BenchmarkName
@@ -139,17 +221,24 @@ class Component(Document, frozen=True, kw_only=True):
     code: Name | None = None
     reason: Words | None = None
     marks: tuple[Name, ...] = ()
+    started_at: Moment | None = None
+    took_s: Figure = 0.0
     details: dict[Name, Any] = {}
 
 
 class BenchmarkOutcome(Document, frozen=True, kw_only=True):
-    """The figures of one benchmark command, signed by the agent's key. A figure not measured is null."""
+    """
+    The figures of one benchmark command, signed by the agent's key. A figure not measured is null.
+
+    `started_at`, `collected_at`: beginning and end by the machine's clock.
+    """
 
     PAYLOAD_TYPE: ClassVar[str] = "application/vnd.rackproof.benchmark+json"
 
     hardware_id: RecordId
     command_id: RecordId
     order_sha256: Sha256
+    started_at: Moment
     collected_at: Moment
     gpu_throughput_fp16: Figure | None = None
     gpu_throughput_fp32: Figure | None = None
@@ -158,11 +247,13 @@ class BenchmarkOutcome(Document, frozen=True, kw_only=True):
     disk_write_mb_s: Figure | None = None
     network_bandwidth_gbps: Figure | None = None
     components: tuple[Component, ...]
+    challenge: ChallengeAnswer | None = None
     agent_version: Name
     boot_id: Name
 
     def __post_init__(self) -> None:
-        """Refuse a time that cannot be stored."""
+        """Refuse times that cannot be stored."""
+        storable(self.started_at)
         storable(self.collected_at)
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from agent.benchmarks import Benchmark, Conditions, Progress
+from agent.benchmarks import Benchmark, Found, Progress, Request, Unmeasured
 from agent.processes import die_with_parent
 from shared.codes import Code
-from shared.documents import BenchmarkName, Component
+from shared.documents import BenchmarkName
+from shared.marks import Mark
 
 METHOD = "cpu/0"
 REFERENCE_MB_S = 1790.0
@@ -87,20 +88,20 @@ def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     return min(limits, default=None)
 
 
-def run(conditions: Conditions, progress: Progress) -> Component:
+def run(request: Request, progress: Progress) -> Found:
     """Measure one CPU alone, then all of them together."""
-    limit_s = QUICK_S if conditions.quick else FULL_S
+    limit_s = QUICK_S if request.quick else FULL_S
     cpus = usable_cpus(tuple(os.sched_getaffinity(0)), cgroup_quota())
     progress("one cpu", 0, 2)
     alone = _measure(cpus[:1], limit_s / 3)[0]
     progress("all cpus", 1, 2)
     together = _measure(cpus, limit_s)
     progress("all cpus", 2, 2)
-    return judged(alone, together, quick=conditions.quick)
+    return judged(alone, together)
 
 
-def judged(alone: Sequence[Slice], together: Sequence[Sequence[Slice]], *, quick: bool) -> Component:
-    """Return the component: a score where every process had enough clean slices, else "disturbed" and the shares."""
+def judged(alone: Sequence[Slice], together: Sequence[Sequence[Slice]]) -> Found:
+    """Return a score where every process had enough clean slices; else raise `disturbed` with the shares."""
     rates = [clean_rate(one) for one in together]
     single = clean_rate(alone)
     every = [one for many in together for one in many]
@@ -114,22 +115,12 @@ def judged(alone: Sequence[Slice], together: Sequence[Sequence[Slice]], *, quick
     }
     if single is not None:
         details["cpu_score_single"] = round(1000 * single / REFERENCE_MB_S, 1)
-    marks = ("quick",) if quick else ()
     clean = [one for one in rates if one is not None]
     if len(clean) < len(rates) or not rates:
-        return Component(
-            name=BenchmarkName.CPU,
-            method_version=METHOD,
-            code=Code.DISTURBED,
-            reason=f"other work took the CPU: {details['clean_slices']} of {len(every)} slices were undisturbed",
-            marks=(*marks, "disturbed"),
-            details=details,
-        )
+        words = f"other work took the CPU: {details['clean_slices']} of {len(every)} slices were undisturbed"
+        raise Unmeasured(Code.DISTURBED, words, (Mark.DISTURBED,), **details)
     details["mb_s"] = round(sum(clean), 1)
-    score = round(1000 * sum(clean) / REFERENCE_MB_S, 1)
-    return Component(
-        name=BenchmarkName.CPU, method_version=METHOD, figures={"cpu_score": score}, marks=marks, details=details
-    )
+    return Found(figures={"cpu_score": round(1000 * sum(clean) / REFERENCE_MB_S, 1)}, details=details)
 
 
 def _measure(cpus: Sequence[int], limit_s: float) -> list[list[Slice]]:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from agent.benchmarks import Benchmark, Conditions, Progress
+from agent.benchmarks import Benchmark, Found, Progress, Request
 from shared.codes import Code, Trouble
-from shared.documents import BenchmarkName, Component
+from shared.documents import BenchmarkName
+from shared.marks import Mark
 
 METHOD = "disk/0"
 BLOCK = 2**20
@@ -90,21 +91,14 @@ def file_system(mountinfo: str, device: str) -> str:
     return ""
 
 
-def run(conditions: Conditions, progress: Progress) -> Component:
+def run(request: Request, progress: Progress) -> Found:
     """Write a file, read it back, and say how much of it the device really moved."""
-    try:
-        return _run(conditions, progress)
-    except Trouble as trouble:
-        return Component(name=BenchmarkName.DISK, method_version=METHOD, code=trouble.code, reason=trouble.detail[:300])
-
-
-def _run(conditions: Conditions, progress: Progress) -> Component:
-    folder = conditions.directory
-    limit_s = QUICK_S if conditions.quick else FULL_S
+    folder = Path(request.directory)
+    limit_s = QUICK_S if request.quick else FULL_S
     descriptor, kind, device = _open(folder)
     try:
         space = os.fstatvfs(descriptor)
-        size = size_for(space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize, quick=conditions.quick)
+        size = size_for(space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize, quick=request.quick)
         blocks = size // BLOCK
         wrote = _phase(descriptor, size, _write, "write_bytes", lambda done: progress("write", done, blocks), limit_s)
         written = wrote.asked_bytes
@@ -113,9 +107,7 @@ def _run(conditions: Conditions, progress: Progress) -> Component:
         read = _phase(descriptor, written, _read, "read_bytes", lambda done: progress("read", done, blocks), limit_s)
     finally:
         os.close(descriptor)
-    marks = ["quick"] if conditions.quick else []
-    if min(wrote.device_share, read.device_share) < HONEST:
-        marks.append("cached")
+    marks = (Mark.CACHED,) if min(wrote.device_share, read.device_share) < HONEST else ()
     details = {
         "directory": str(folder),
         "file_system": kind,
@@ -128,9 +120,7 @@ def _run(conditions: Conditions, progress: Progress) -> Component:
         "read": _described(read),
     }
     figures = {"disk_write_mb_s": rate_mb_s(wrote), "disk_read_mb_s": rate_mb_s(read)}
-    return Component(
-        name=BenchmarkName.DISK, method_version=METHOD, figures=figures, marks=tuple(marks), details=details
-    )
+    return Found(figures=figures, marks=marks, details=details)
 
 
 def _described(phase: Phase) -> dict[str, float]:

@@ -115,11 +115,12 @@ def bench(file: Path | None, *, names: tuple[str, ...], quick: bool, as_json: bo
     """Measure this machine: all benchmarks that exist, or those named."""
     import asyncio  # noqa: PLC0415
 
+    from agent.benchmarks import Request  # noqa: PLC0415
     from agent.cli.bench import bench as measure  # noqa: PLC0415
 
     settings = read(file, **flags)
-    chosen = names or ("cpu", "disk")
-    sys.exit(asyncio.run(measure(chosen, quick=quick, directory=Path(settings.benchmark_dir), as_json=as_json)))
+    request = Request(quick=quick, directory=settings.benchmark_dir)
+    sys.exit(asyncio.run(measure(names or ("cpu", "disk"), request, as_json=as_json)))
 
 
 @commands.command()

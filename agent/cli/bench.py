@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 import msgspec
 
 from agent.benchmarking import run_benchmarks
+from agent.benchmarks import Request
 from shared.command_line import Exit
 from shared.documents import Component
+from shared.marks import MEANING, Mark
 
 UNITS = {
     "gpu_throughput_fp16": "TFLOP/s",
@@ -19,15 +20,9 @@ UNITS = {
     "disk_write_mb_s": "MB/s",
     "network_bandwidth_gbps": "Gbit/s",
 }
-MARKS = {
-    "quick": "a short look, never compared with others",
-    "cached": "part of it came from a cache: the device is slower than this",
-    "disturbed": "other work took too much of the machine",
-    "throttled": "the hardware slowed itself down",
-}
 
 
-async def bench(names: Sequence[str], *, quick: bool, directory: Path, as_json: bool) -> int:
+async def bench(names: Sequence[str], request: Request, *, as_json: bool) -> int:
     """Measure with progress on stderr and the result on stdout; return 1 when a component has no figure."""
     if sys.stderr.isatty():
         from rich.console import Console  # noqa: PLC0415 - half a second that only a person at a terminal pays
@@ -39,7 +34,7 @@ async def bench(names: Sequence[str], *, quick: bool, directory: Path, as_json: 
             def draw(step: str, done: int, of: int) -> None:
                 bar.update(task, description=step, completed=done, total=of or None)
 
-            components = await run_benchmarks(names, quick=quick, directory=directory, progress=draw)
+            components = await run_benchmarks(names, request, draw)
     else:
         steps: set[str] = set()
 
@@ -48,7 +43,7 @@ async def bench(names: Sequence[str], *, quick: bool, directory: Path, as_json: 
                 steps.add(step)
                 click.echo(step, err=True)
 
-        components = await run_benchmarks(names, quick=quick, directory=directory, progress=tell)
+        components = await run_benchmarks(names, request, tell)
     click.echo(msgspec.json.format(msgspec.json.encode(components)).decode() if as_json else in_words(components))
     return Exit.FINE if all(one.figures and one.code is None for one in components) else Exit.FOUND_A_PROBLEM
 
@@ -64,4 +59,4 @@ def in_words(components: Sequence[Component]) -> str:
         if not one.figures:
             lines.append(f"✕ {one.name:24} {'none':>12} {'':8} {one.code}: {one.reason}")
     marks = sorted({mark for one in components for mark in one.marks})
-    return "\n".join([*lines, *(f"  {mark}: {MARKS.get(mark, mark)}" for mark in marks)])
+    return "\n".join([*lines, *(f"  {mark}: {MEANING[Mark(mark)]}" for mark in marks)])

@@ -184,6 +184,7 @@ def test_figures_may_be_fractions_but_never_nan():
         hardware_id="hw_1",
         command_id="cmd_1",
         order_sha256="0" * 64,
+        started_at=NOW,
         collected_at=NOW,
         cpu_score=812.5,
         components=(Component(name=BenchmarkName.CPU, method_version="cpu/0", figures={"cpu_score": 812.5}),),

@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 
 from agent.benchmarking import run_benchmarks
+from agent.benchmarks import Request
 from shared.codes import Code
 from tests.system.harness import children, wait_for
+
+
+def request(directory: object, *, quick: bool) -> Request:
+    return Request(quick=quick, directory=str(directory))
 
 
 def quiet(_step: str, _done: int, _of: int) -> None:
@@ -36,39 +41,41 @@ def disk(missing):
 async def test_the_disk_benchmark_measures_the_device(disk):
     """Both figures are there, and the kernel moved every byte to and from the device."""
     steps = []
-    (found,) = await run_benchmarks(["disk"], quick=True, directory=disk, progress=lambda *one: steps.append(one))
+    (found,) = await run_benchmarks(["disk"], request(disk, quick=True), lambda *one: steps.append(one))
     assert found.code is None
     assert set(found.figures) == {"disk_read_mb_s", "disk_write_mb_s"}
     assert found.details["write"]["device_share"] >= 0.95
     assert found.details["read"]["device_share"] >= 0.95
     assert "cached" not in found.marks
     assert steps[-1][1] == steps[-1][2]
+    assert found.took_s > 0
+    assert found.details["conditions"]["boot_id"]
     assert list(disk.iterdir()) == []
 
 
 async def test_memory_is_not_a_disk():
     """Tmpfs is refused with a reason and no figure."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        (found,) = await run_benchmarks(["disk"], quick=True, directory=Path(folder), progress=quiet)
+        (found,) = await run_benchmarks(["disk"], request(Path(folder), quick=True), quiet)
     assert (found.figures, found.code) == ({}, Code.NO_DIRECT_IO)
 
 
 async def test_a_directory_that_is_not_there_is_a_reason():
     """The others would still run."""
-    cpu, disk = await run_benchmarks(["cpu", "disk"], quick=True, directory=Path("/nowhere"), progress=quiet)
+    cpu, disk = await run_benchmarks(["cpu", "disk"], request(Path("/nowhere"), quick=True), quiet)
     assert (disk.figures, disk.code) == ({}, Code.BENCHMARK_FAILED)
     assert cpu.figures or cpu.code == Code.DISTURBED
 
 
 async def test_what_this_version_cannot_measure_is_unsupported(tmp_path):
     """No figure, and no 0."""
-    (found,) = await run_benchmarks(["network"], quick=True, directory=tmp_path, progress=quiet)
+    (found,) = await run_benchmarks(["network"], request(tmp_path, quick=True), quiet)
     assert (found.figures, found.code) == ({}, Code.UNSUPPORTED)
 
 
 async def test_canceling_ends_the_child_within_a_second(disk):
     """As when a booking starts: nothing runs on, nothing is left."""
-    task = asyncio.create_task(run_benchmarks(["cpu"], quick=False, directory=disk, progress=quiet))
+    task = asyncio.create_task(run_benchmarks(["cpu"], request(disk, quick=False), quiet))
     while not (mine := measuring()):
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
@@ -99,7 +106,8 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from agent.benchmarking import run_benchmarks
-asyncio.run(run_benchmarks(["disk", "cpu"], quick=False, directory=Path(sys.argv[1]), progress=lambda *a: print("on", flush=True)))
+from agent.benchmarks import Request
+asyncio.run(run_benchmarks(["disk", "cpu"], Request(quick=False, directory=sys.argv[1]), lambda *a: print("on", flush=True)))
 """
 
 
@@ -134,7 +142,7 @@ async def test_a_child_that_crashes_is_a_reason(tmp_path):
         os.kill(mine[0], signal.SIGSEGV)
 
     shot = asyncio.create_task(shoot())
-    (found,) = await run_benchmarks(["cpu"], quick=True, directory=tmp_path, progress=quiet)
+    (found,) = await run_benchmarks(["cpu"], request(tmp_path, quick=True), quiet)
     await shot
     assert (found.figures, found.code) == ({}, Code.BENCHMARK_FAILED)
     assert "-11" in (found.reason or "")

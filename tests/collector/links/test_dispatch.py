@@ -65,6 +65,7 @@ def test_a_benchmark_succeeds_if_every_component_has_a_figure(figures, state):
         hardware_id="hw_1",
         command_id="cmd_1",
         order_sha256="0" * 64,
+        started_at=NOW,
         collected_at=NOW,
         components=components,
         agent_version="1",

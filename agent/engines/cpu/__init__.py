@@ -1,0 +1,1 @@
+"""Keeps CPUs busy with compiled work and counts only what nobody disturbed."""

@@ -1,0 +1,1 @@
+"""Moves bytes to and from a measuring server, and says which end was the limit."""
