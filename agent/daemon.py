@@ -14,6 +14,7 @@ from agent.benchmarks import Request
 from agent.config import Settings, digest
 from agent.conversation import Ends, Mail
 from agent.database import Database
+from agent.exclusive import alone
 from agent.health import Sampler
 from agent.host import Host
 from agent.journal import Journal
@@ -23,9 +24,10 @@ from agent.outcomes import Signatory
 from agent.privileged import Wiper, wiper_argv
 from agent.schedule import Schedule
 from agent.status import write_status
+from agent.tenancy import make_way, tenants
 from agent.work import Answer, Doer, Report, Worker
 from shared.codes import Trouble
-from shared.documents import BenchmarkWork, Order
+from shared.documents import PRIVILEGED_KINDS, BenchmarkWork, Order
 from shared.envelope import Envelope
 from shared.messages import FactsChanged, Intervals, Values
 from shared.session import Machine
@@ -33,6 +35,8 @@ from shared.session import Machine
 log = structlog.get_logger()
 
 LAG_EVERY_S = 1.0
+LONGEST_WAIT_S = 300.0
+"""How long an ordered measurement waits for one that somebody started by hand."""
 
 
 class Daemon:
@@ -70,11 +74,12 @@ class Daemon:
         self._facts = inventory.facts(host)
         self._signatory = Signatory(key, self._boot_id, version, lambda: datetime.now(UTC))
         self._mail = Mail()
+        self._tenants = tenants(self._journal.of_kinds(PRIVILEGED_KINDS))
         self._link_state = "starting"
         self._lag_ms = 0.0
         self._sampler = make_sampler(self._own)
         self._worker = Worker(
-            self._pinned, self._journal, self._doers(), self._signatory.failure, self._mail.pass_on, self._mail.notify
+            self._pinned, self._journal, self._doers(), self._signatory.failure, self._mail.pass_on, self._on_answer
         )
         ends = Ends(
             machine=self._machine,
@@ -124,7 +129,9 @@ class Daemon:
             nonce=work.challenge.nonce if work.challenge else None,
             server=work.server,
         )
-        components = await run_benchmarks(work.components, request, report)
+        make_way(self._journal.of_kinds(PRIVILEGED_KINDS))
+        async with alone(self._settings.state_dir, LONGEST_WAIT_S):
+            components = await run_benchmarks(work.components, request, report)
         return self._signatory.benchmark(order, envelope, started_at, components, figures(components))
 
     async def _report(self) -> None:
@@ -174,11 +181,20 @@ class Daemon:
             facts=self._facts,
         )
 
+    def _on_answer(self) -> None:
+        # Not with every report: years of certificates would be read each time.
+        self._tenants = tenants(self._journal.of_kinds(PRIVILEGED_KINDS))
+        self._mail.notify()
+        self._say()
+
     def _on_intervals(self, intervals: Intervals) -> None:
         self._schedule.pace(intervals.heartbeat_s)
 
     def _on_link(self, state: str) -> None:
         self._link_state = state
+        self._say()
+
+    def _say(self) -> None:
         try:
             self._tell()
         except Trouble as trouble:
@@ -191,4 +207,5 @@ class Daemon:
             doing=self._worker.doing,
             waiting=self._outbox.depth(),
             unsettled=len(self._journal.unsettled()),
+            tenants=len(self._tenants),
         )

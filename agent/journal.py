@@ -1,5 +1,6 @@
 """The agent's journal of commands: what was accepted, how it ended, and which answers the collector has not got yet."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 import msgspec
@@ -104,6 +105,11 @@ class Journal:
     def unsettled(self) -> list[Entry]:
         """Return the commands whose answer the collector has not confirmed."""
         return self._select("WHERE state = 'answered' ORDER BY seq")
+
+    def of_kinds(self, kinds: Collection[str]) -> list[Entry]:
+        """Return the commands of these kinds that are still kept, in the order of their orders."""
+        marks = ", ".join("?" * len(kinds))
+        return self._select(f"WHERE kind IN ({marks}) ORDER BY seq", *kinds)
 
     def _select(self, condition: str, *values: object) -> list[Entry]:
         with self._database.transaction() as sql:

@@ -15,7 +15,7 @@ class Status(Struct, frozen=True, kw_only=True):
     The agent's state at a moment.
 
     `link`: "online", or why not; `doing`: the kind of command at work; `waiting`: reports not yet acknowledged;
-    `unsettled`: answers that the collector has not confirmed.
+    `unsettled`: answers that the collector has not confirmed; `tenants`: accounts granted and not yet wiped.
     """
 
     pid: int
@@ -24,15 +24,24 @@ class Status(Struct, frozen=True, kw_only=True):
     doing: str
     waiting: int
     unsettled: int
+    tenants: int = 0
 
 
-def write_status(path: Path, *, link: str, doing: str, waiting: int, unsettled: int) -> None:
+def write_status(path: Path, *, link: str, doing: str, waiting: int, unsettled: int, tenants: int) -> None:
     """
     Replace the status file.
 
     Not flushed: it describes a moment. A full disk leaves the old one, whose age shows; the report itself has said so.
     """
-    status = Status(pid=os.getpid(), at=datetime.now(UTC), link=link, doing=doing, waiting=waiting, unsettled=unsettled)
+    status = Status(
+        pid=os.getpid(),
+        at=datetime.now(UTC),
+        link=link,
+        doing=doing,
+        waiting=waiting,
+        unsettled=unsettled,
+        tenants=tenants,
+    )
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(msgspec.json.encode(status))

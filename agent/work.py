@@ -9,12 +9,15 @@ import structlog
 from agent.identity import Pinned
 from agent.journal import Entry, Journal, State
 from shared.codes import Code, Trouble
-from shared.documents import Order, in_force, kind_of, open_signed, sha256_of
+from shared.documents import PRIVILEGED_KINDS, Order, in_force, kind_of, open_signed, sha256_of
 from shared.envelope import Envelope
 from shared.messages import Accepted, Command, Progress, Refused, Result
 
 MOST_ATTEMPTS = 50
 """Times that one command's work is begun before it is given up: every restart of the agent costs one."""
+
+YIELDING = frozenset({"benchmark"})
+"""Kinds of work that end at once, and for good, when an order about a tenant comes in."""
 
 UNKEPT = frozenset({Code.STATE_UNWRITABLE, Code.STATE_CORRUPT})
 """Trouble of our own disk: it ends nothing, and is tried again."""
@@ -60,6 +63,7 @@ class Worker:
         self._send = send
         self._notify = notify
         self._more = asyncio.Event()
+        self._yielding: asyncio.Future[Answer] | None = None
         self.doing = ""
 
     def take(self, command: Command) -> None:
@@ -89,6 +93,8 @@ class Worker:
             self._journal.accept(order.command_id, digest, order.seq, kind, command.envelope)
             log.info("command.accepted", command_id=order.command_id, kind=kind, requested_by=order.requested_by)
             self._more.set()
+            if kind in PRIVILEGED_KINDS and self._yielding is not None:
+                self._yielding.cancel()
         if known is None or known.answer is None:
             self._send(Accepted(command_id=order.command_id))
         else:
@@ -135,14 +141,29 @@ class Worker:
         def report(step: str, done: int, of: int) -> None:
             self._send(Progress(command_id=order.command_id, step=step[:80], done=done, of=of))
 
+        kind = kind_of(order.work)
+        doing = asyncio.ensure_future(self._doers[kind](order, envelope, report))
+        self._yielding = doing if kind in YIELDING else None
         try:
-            return await self._doers[kind_of(order.work)](order, envelope, report)
+            return await doing
+        except asyncio.CancelledError:
+            if _asked_to_end():
+                raise
+            return self._give_up(order, envelope, Trouble(Code.BOOKED, "an order about a tenant came in"))
         except Trouble as trouble:
             return self._give_up(order, envelope, trouble)
         except Exception as error:
             # One kind of work that breaks must not take the reports and the link with it.
             log.exception("command.broke", command_id=order.command_id)
             return self._give_up(order, envelope, Trouble(Code.INTERNAL, f"{type(error).__name__}: {error}"[:300]))
+        finally:
+            self._yielding = None
+
+
+def _asked_to_end() -> bool:
+    """Whether it is this task that is to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def judge(

@@ -40,6 +40,7 @@ _EXITS = {
     Code.PORT_IN_USE: Exit.BUSY,
     Code.ALREADY_RUNNING: Exit.BUSY,
     Code.BUSY: Exit.BUSY,
+    Code.BOOKED: Exit.BUSY,
     Code.DATABASE_LOCKED: Exit.BUSY,
     Code.FORBIDDEN: Exit.NO_PERMISSION,
     Code.UNAUTHENTICATED: Exit.NO_PERMISSION,

@@ -120,7 +120,7 @@ def bench(file: Path | None, *, names: tuple[str, ...], quick: bool, as_json: bo
 
     settings = read(file, **flags)
     request = Request(quick=quick, directory=settings.benchmark_dir)
-    sys.exit(asyncio.run(measure(names or ("cpu", "disk"), request, as_json=as_json)))
+    sys.exit(asyncio.run(measure(settings, names or ("cpu", "disk"), request, as_json=as_json)))
 
 
 @commands.command()

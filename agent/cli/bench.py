@@ -1,13 +1,21 @@
 """`rackproof-agent bench`: measure, and say what the figures mean."""
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import click
 import msgspec
 
 from agent.benchmarking import run_benchmarks
 from agent.benchmarks import Request
+from agent.config import Settings
+from agent.exclusive import alone
+from agent.status import read_status
+from shared.codes import Code, Trouble
 from shared.command_line import Exit
 from shared.documents import Component
 from shared.marks import MEANING, Mark
@@ -21,9 +29,62 @@ UNITS = {
     "network_bandwidth_gbps": "Gbit/s",
 }
 
+LOOK_EVERY_S = 0.5
+T = TypeVar("T")
 
-async def bench(names: Sequence[str], request: Request, *, as_json: bool) -> int:
-    """Measure with progress on stderr and the result on stdout; return 1 when a component has no figure."""
+
+async def bench(settings: Settings, names: Sequence[str], request: Request, *, as_json: bool) -> int:
+    """
+    Measure with progress on stderr and the result on stdout; return 1 when a component has no figure.
+
+    Raises:
+        Trouble: `booked`: a tenant is on the machine, as far as this user may know; `busy`: something else measures.
+    """
+    nobody_pays(settings.status_file)
+    async with alone(settings.state_dir):
+        components = await _unless_booked(settings.status_file, _measured(names, request))
+    click.echo(msgspec.json.format(msgspec.json.encode(components)).decode() if as_json else in_words(components))
+    return Exit.FINE if all(one.figures and one.code is None for one in components) else Exit.FOUND_A_PROBLEM
+
+
+def nobody_pays(status_file: Path) -> None:
+    """
+    See that no tenant is on the machine, by what the running agent tells.
+
+    Raises:
+        Trouble: `booked`.
+    """
+    try:
+        told = read_status(status_file)
+    except Trouble as trouble:
+        click.echo(f"whether a tenant is on the machine cannot be told: {trouble.detail}", err=True)
+        return
+    if told is not None and told.tenants:
+        raise Trouble(Code.BOOKED, f"{told.tenants} of the machine's accounts are tenants'", "wait for the wipe")
+
+
+async def _unless_booked(status_file: Path, work: Coroutine[None, None, T]) -> T:
+    """
+    Do the work, and end it within a second when a tenant comes.
+
+    Raises:
+        Trouble: `booked`.
+    """
+    measuring = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({measuring}, timeout=LOOK_EVERY_S))[0]:
+            told = None
+            with contextlib.suppress(Trouble):  # said once, at the beginning
+                told = read_status(status_file)
+            if told is not None and told.tenants:
+                raise Trouble(Code.BOOKED, "a tenant got access meanwhile; the measurement was ended")
+        return measuring.result()
+    finally:
+        measuring.cancel()
+        await asyncio.wait({measuring})
+
+
+async def _measured(names: Sequence[str], request: Request) -> tuple[Component, ...]:
     if sys.stderr.isatty():
         from rich.console import Console  # noqa: PLC0415 - half a second that only a person at a terminal pays
         from rich.progress import Progress  # noqa: PLC0415
@@ -34,18 +95,15 @@ async def bench(names: Sequence[str], request: Request, *, as_json: bool) -> int
             def draw(step: str, done: int, of: int) -> None:
                 bar.update(task, description=step, completed=done, total=of or None)
 
-            components = await run_benchmarks(names, request, draw)
-    else:
-        steps: set[str] = set()
+            return await run_benchmarks(names, request, draw)
+    steps: set[str] = set()
 
-        def tell(step: str, _done: int, _of: int) -> None:
-            if step not in steps:
-                steps.add(step)
-                click.echo(step, err=True)
+    def tell(step: str, _done: int, _of: int) -> None:
+        if step not in steps:
+            steps.add(step)
+            click.echo(step, err=True)
 
-        components = await run_benchmarks(names, request, tell)
-    click.echo(msgspec.json.format(msgspec.json.encode(components)).decode() if as_json else in_words(components))
-    return Exit.FINE if all(one.figures and one.code is None for one in components) else Exit.FOUND_A_PROBLEM
+    return await run_benchmarks(names, request, tell)
 
 
 def in_words(components: Sequence[Component]) -> str:

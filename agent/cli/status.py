@@ -35,6 +35,7 @@ def show(settings: Settings, *, as_json: bool) -> int:
         click.echo(f"agent      {words}")
         if told is not None:
             click.echo(f"work       {told.doing or 'none'}; {told.unsettled} answers not yet confirmed")
+            click.echo(f"tenants    {told.tenants or 'none'}")
             click.echo(f"outbox     {told.waiting} reports not yet acknowledged")
     return Exit.FINE if words == "online" else Exit.FOUND_A_PROBLEM
 
