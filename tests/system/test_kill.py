@@ -15,19 +15,22 @@ import pytest
 
 from tests.system.harness import children, environment, program, wait_for
 
-COMMANDS = 20
-WIPES, GRANTS = 6, 4
+BENCHMARKS, WIPES, GRANTS = 3, 10, 7
 PRECIOUS = b"the neighbour's\n"
 
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_done_twice_when_both_ends_are_killed(own_agent, own_collector, request):
-    """20 commands are queued while agent, collector and wiper are killed at random moments."""
+    """Commands are queued while agent, collector and wiper are killed at random moments."""
     agent, collector = own_agent, own_collector
     kills = request.config.getoption("--kills")
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 10**9))
     print(f"seed {seed}, {kills} kills")
     dice = random.Random(seed)
+    # First of all: no benchmark runs beside a tenant.
+    bodies = [{"kind": "benchmark", "components": ["cpu"], "quick": True}] * BENCHMARKS
+    ended = killed_at(dice, agent, collector, bodies, kills // 3)
+
     tenants = [f"tenant{number}" for number in range(WIPES)]
     for name in tenants:
         assert agent.ended(agent.order(kind="access_grant", username=name)["command_id"])["state"] == "succeeded"
@@ -35,28 +38,36 @@ def test_nothing_is_lost_or_done_twice_when_both_ends_are_killed(own_agent, own_
     neighbour = agent.simulated / "home" / "neighbour"
     neighbour.mkdir()
     (neighbour / "precious").write_bytes(PRECIOUS)
-
     bodies = [{"kind": "wipe", "username": name, "methods": ["home_directory_purge"]} for name in tenants]
     bodies += [{"kind": "access_grant", "username": f"later{number}"} for number in range(GRANTS)]
-    rest = COMMANDS - len(bodies)
-    bodies += [{"kind": "benchmark", "components": ["disk"], "quick": True} for _ in range(rest)]
     dice.shuffle(bodies)
-    queued: list[str] = []
-    for number in range(kills):
-        while bodies and len(queued) <= number * COMMANDS // kills:
-            queued.append(agent.order(**bodies.pop())["command_id"])
-        time.sleep(dice.uniform(0.0, 1.2))
-        kill_one(dice, agent, collector)
-    queued += [agent.order(**body)["command_id"] for body in bodies]
+    ended += killed_at(dice, agent, collector, bodies, kills - kills // 3)
 
-    ended = [agent.ended(command_id, 180) for command_id in queued]
-    assert [(row["kind"], row["state"], row["code"]) for row in ended if row["state"] != "succeeded"] == []
-    assert len(set(queued)) == COMMANDS
     wait_for(lambda: settled(agent), 60, "every answer to be confirmed")
     books_agree(agent, collector, ended)
     assert (neighbour / "precious").read_bytes() == PRECIOUS
     assert not [name for name in tenants if (agent.simulated / "home" / name).exists()]
     no_report_is_missing(agent, collector)
+
+
+def killed_at(dice: random.Random, agent, collector, bodies: list, kills: int) -> list:
+    """Queue commands while both ends are killed; return how each of them ended: well, and once."""
+    waiting, queued = list(bodies), []
+    for number in range(kills):
+        while waiting and len(queued) <= number * len(bodies) // kills:
+            queued.append(agent.order(**waiting.pop())["command_id"])
+        time.sleep(dice.uniform(0.0, 1.2))
+        kill_one(dice, agent, collector)
+    queued += [agent.order(**body)["command_id"] for body in waiting]
+    ended = [agent.ended(command_id, 180) for command_id in queued]
+    assert [(row["kind"], row["state"], row["code"]) for row in ended if not well(row)] == []
+    assert len(set(queued)) == len(bodies)
+    return ended
+
+
+def well(row: dict) -> bool:
+    """A benchmark is well without a figure too, where it was the machine that was busy."""
+    return row["state"] == "succeeded" or (row["kind"] == "benchmark" and "components" in (row["outcome"] or {}))
 
 
 def fill(home: Path) -> None:
