@@ -23,7 +23,7 @@ import msgspec
 from agent.wiper.children import MAX_ANSWER_BYTES, answer_of, in_child, result_of
 from agent.wiper.mountinfo import require_whole_view
 from agent.wiper.tasks import Task, carry_out
-from agent.wiper.tools import run, systemd_runs
+from agent.wiper.tools import STOP, run, systemd_runs
 from shared.codes import Trouble
 
 FOLDER = "/run"
@@ -31,7 +31,14 @@ FOLDER = "/run"
 SLACK_S = 20.0
 """What starting a unit may take on a busy machine."""
 UNIT = (
-    *("--quiet", "--collect", "--service-type=exec", "--property=DefaultDependencies=no", "--property=UMask=0077"),
+    *(
+        "--quiet",
+        "--collect",
+        "--service-type=exec",
+        "--property=DefaultDependencies=no",
+        "--property=UMask=0077",
+        STOP,
+    ),
     # The machine's own mounts, so that all is there that a tenant may have left: it makes its own view of them itself.
     *("--property=PrivateMounts=no", "--property=RestrictNamespaces=mnt", "--property=NoNewPrivileges=yes"),
     *("--property=PrivateNetwork=yes", "--property=RestrictAddressFamilies=AF_UNIX", "--property=MemoryMax=256M"),

@@ -56,13 +56,13 @@ class Engine(NamedTuple):
 DOCKER = Engine(
     "docker",
     ("docker", "--host", "unix:///run/docker.sock"),
-    ("/var/lib/docker", "/run/docker"),
+    ("/var/lib/docker", "/run/docker", "/var/snap/docker"),
     "/run/docker.sock",
 )
 PODMAN = Engine(
     "podman",
     ("podman",),
-    ("/var/lib/containers",),
+    ("/var/lib/containers", "/run/containers/storage"),
     "/run/podman/podman.sock",
     settings="/etc/containers/storage.conf",
     at_once=("--time", "0"),

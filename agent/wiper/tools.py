@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from agent.wiper.children import end
 
-NOW = ("--pipe", "--wait", "--collect", "--quiet", "--property=DefaultDependencies=no")
+STOP = "--property=TimeoutStopSec=2s"
+"""
+How long a unit may take to end once it was told to; then it is killed, before we give it up.
+
+Source: systemd.service(5), RuntimeMaxSec and TimeoutStopSec, else 90 s.
+"""
+NOW = ("--pipe", "--wait", "--collect", "--quiet", "--property=DefaultDependencies=no", STOP)
 """
 How something is started apart by the service manager: at once or not at all.
 

@@ -91,6 +91,20 @@ rest = before or os.path.exists('/run/sshd')
 print(json.dumps([rest, [one.path for one in files if one.path.startswith('/etc/keys')], programs, unseen]))
 """
 
+ENGINE = r"""
+import os, subprocess
+os.mkdir('/run/engine')
+open('/run/engine/containerd', 'w').write('#!/bin/sh\nsleep 1000\n')
+os.chmod('/run/engine/containerd', 0o755)
+started = subprocess.Popen(['/run/engine/containerd', '--root', '/data/c'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(started.pid)
+"""
+
+TOLD = r"""
+from agent.wiper import storage
+print(storage.configured())
+"""
+
 
 def confined(machine: Machine, code: str, when: str = "now") -> None:
     """Run Python in the sandbox of the shipped unit; what it prints is in /var/said."""
@@ -150,3 +164,11 @@ def test_it_works_as_early_as_an_interrupted_wipe_goes_on(machine: Machine) -> N
     machine.power_off()
     machine.boot()
     assert json.loads(said(machine)) == [False, ["/etc/keys/games"], [], []]
+
+
+def test_what_an_engine_was_told_when_it_was_started_is_seen(machine: Machine) -> None:
+    """It may do more than the wiper, to which the kernel does not even show its program."""
+    started = machine.python(ENGINE).strip()
+    confined(machine, TOLD)
+    machine.run("kill", started)
+    assert said(machine) == "('/data/c',)"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent.wiper import engines, names
+from agent.wiper import engines, names, storage
 from agent.wiper.containers import STORAGE, Choice, Whose, choose
 from agent.wiper.engines import DOCKER, ENGINES, PODMAN, Engine
 from agent.wiper.folders import entries
@@ -196,13 +196,13 @@ def _without_rule(word: str, line: str) -> str | None:
 
 def _unseen() -> tuple[str, ...]:
     """Say what is here and cannot be asked."""
-    here = [path for path in UNKNOWN if _is_used(path)]
+    here = [path for path in (*UNKNOWN, *storage.unasked()) if _is_used(path)]
     return (*((f"cannot look into: {', '.join(here)}",) if here else ()), *_containerd())
 
 
 def _containerd() -> Iterator[str]:
     """Say so where containerd has more than what it does for Docker, or does not answer."""
-    if not any(map(_is_used, CONTAINERD)):
+    if not any(map(_is_used, (*CONTAINERD, *storage.of_containerd_alone()))):
         return
     try:
         others = engines.namespaces(but=engines.OF_DOCKER if engines.is_here(DOCKER) else frozenset())
