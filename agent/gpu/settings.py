@@ -27,7 +27,7 @@ _LISTS: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any]], ...] = (
 
 
 def see() -> bytes:
-    """Return every GPU as JSON, for `agent.wiper.gpus.Seen`; where NVML as a whole refuses, `{"error": …}`."""
+    """Return every GPU as JSON, for `agent.wiper.gpu.gpus.Seen`; where NVML as a whole refuses, `{"error": …}`."""
     return _answered(lambda: {"gpus": [_gpu(index) for index in range(nvml.nvmlDeviceGetCount())]})
 
 

@@ -18,10 +18,10 @@ from agent import identity, keys
 from agent.wiper import policy
 from agent.wiper.desk import Desk
 from agent.wiper.evidence import Machine
-from agent.wiper.ground import Ground, real_machine, simulated_machine
-from agent.wiper.kernel import hide_memory, require_openat2
-from agent.wiper.mountinfo import require_whole_view
 from agent.wiper.preview import Preview, Unplanned
+from agent.wiper.system.ground import Ground, real_machine, simulated_machine
+from agent.wiper.system.kernel import hide_memory, require_openat2
+from agent.wiper.system.mountinfo import require_whole_view
 from shared import logs
 from shared.codec import decode
 from shared.codes import Code, Trouble

@@ -10,7 +10,7 @@ from agent.wiper.evidence import MAX_NOTES
 from agent.wiper.journal import AttemptStarted, Journal, Noticed, StepDone, StepIntended
 from agent.wiper.plan import Planned, obstacle, patience_s
 from agent.wiper.steps import NOT_EXAMINED, Erased, Looked, Step
-from agent.wiper.watchdog import Stalled, Watchdog
+from agent.wiper.system.watchdog import Stalled, Watchdog
 from shared.codes import Code, Trouble
 from shared.documents import PlaceReport, Verification
 

@@ -10,18 +10,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.files import flush_directory
 from agent.identity import Pinned
-from agent.wiper import baseline, grant, history
-from agent.wiper.accounts import Tenant, check_target
+from agent.wiper import grant, history
 from agent.wiper.evidence import Machine
-from agent.wiper.ground import Ground
 from agent.wiper.history import History
-from agent.wiper.inspection import inspect
 from agent.wiper.journal import Answered, Fact, Journal, OrderTaken, TenantRecorded
-from agent.wiper.lock import held
 from agent.wiper.orders import Answer, Proceed, Refuse, Resume, judge, verified
 from agent.wiper.policy import Policy
 from agent.wiper.revoke import Revoke
+from agent.wiper.root import baseline
 from agent.wiper.steps import Subject
+from agent.wiper.system.ground import Ground
+from agent.wiper.system.lock import held
+from agent.wiper.tenant.accounts import Tenant, check_target
+from agent.wiper.tenant.inspection import inspect
 from agent.wiper.wipe import Wipe
 from shared.codec import encode
 from shared.codes import Code, Trouble

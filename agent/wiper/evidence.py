@@ -7,12 +7,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agent.wiper.accounts import Tenant
+from agent.wiper.blocks.treated import told
 from agent.wiper.history import Known
 from agent.wiper.journal import Verified
 from agent.wiper.plan import promised
 from agent.wiper.status import had_root, judge
-from agent.wiper.treated import told
+from agent.wiper.tenant.accounts import Tenant
 from shared.documents import Attempt, Order, PlaceReport, Target, WipeEvidence, WipeWork, write
 from shared.records import WipeMethod
 

@@ -15,17 +15,20 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from agent.wiper import baseline, canaries, nvml, sshd
-from agent.wiper.accounts import Account, Tenant, check_name, free_uid, ranges_of
-from agent.wiper.ground import Ground
+from agent.wiper.files import canaries
+from agent.wiper.gpu import nvml
 from agent.wiper.history import History
-from agent.wiper.inspection import PASSWD, accounts_of, id_ranges_of, look_at_home
 from agent.wiper.journal import Journal, TenantRecorded
-from agent.wiper.kernel import open_beneath
-from agent.wiper.lines import changed
 from agent.wiper.policy import Policy
-from agent.wiper.publickeys import bodies
-from agent.wiper.tools import run
+from agent.wiper.root import baseline
+from agent.wiper.system.ground import Ground
+from agent.wiper.system.kernel import open_beneath
+from agent.wiper.system.lines import changed
+from agent.wiper.system.tools import run
+from agent.wiper.tenant import sshd
+from agent.wiper.tenant.accounts import Account, Tenant, check_name, free_uid, ranges_of
+from agent.wiper.tenant.inspection import PASSWD, accounts_of, id_ranges_of, look_at_home
+from agent.wiper.tenant.publickeys import bodies
 from shared.codes import Code, Trouble
 from shared.documents import GrantOutcome, GrantWork, Order, Target
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from agent.wiper.accounts import Tenant
 from agent.wiper.journal import (
     Answered,
     AttemptEnded,
@@ -17,6 +16,7 @@ from agent.wiper.journal import (
     TenantRecorded,
     Verified,
 )
+from agent.wiper.tenant.accounts import Tenant
 from shared.documents import Attempt
 from shared.envelope import Envelope
 from shared.messages import Command

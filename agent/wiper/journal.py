@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from agent.wiper.accounts import Tenant
-from agent.wiper.treated import Treated
+from agent.wiper.blocks.treated import Treated
+from agent.wiper.tenant.accounts import Tenant
 from shared.codes import Code, Trouble
 from shared.documents import Medium, PlaceReport, Verification
 from shared.envelope import Envelope

@@ -8,17 +8,18 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agent.wiper import baseline, history
-from agent.wiper.accounts import check_name, check_target
-from agent.wiper.ground import Ground
+from agent.wiper import history
 from agent.wiper.history import History
-from agent.wiper.inspection import inspect
 from agent.wiper.journal import entries_of
 from agent.wiper.orders import backwards, policy_objection
 from agent.wiper.plan import obstacle, plan, promised
 from agent.wiper.policy import Policy
+from agent.wiper.root import baseline
 from agent.wiper.status import OPTIONAL_PLACES, SECOND_LOOKS
 from agent.wiper.steps import CLEAN, NOT_EXAMINED, RESIDUE, Item, Step, Subject
+from agent.wiper.system.ground import Ground
+from agent.wiper.tenant.accounts import check_name, check_target
+from agent.wiper.tenant.inspection import inspect
 from agent.wiper.wipe import steps_for
 from shared.codes import MEANING, Code, Trouble
 from shared.documents import Target, WipeWork

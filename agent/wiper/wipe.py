@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from agent.wiper import history, media
+from agent.wiper import history
+from agent.wiper.blocks import media
 from agent.wiper.course import Clock, Course, Report
 from agent.wiper.evidence import Machine, evidence, unexamined
 from agent.wiper.journal import AttemptEnded, Journal, Verified
@@ -104,7 +105,7 @@ class Wipe:
             self._course.take(planned, steps)
         places = tuple(self._course.verify(steps[name]) for name in promised(self._methods))
         # A method that takes no files away did nothing to any medium.
-        surveyed = media.survey(subject) if "home" in promised(self._methods) else ()
+        surveyed = media.survey(subject.ground, subject.tenant.home) if "home" in promised(self._methods) else ()
         return self._end(places, media=surveyed)
 
     def give_up(self, objection: str) -> WipeEvidence:

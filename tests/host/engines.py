@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from agent.wiper.containers import BOOKING_LABEL, TENANT_LABEL
+from agent.wiper.engines.containers import BOOKING_LABEL, TENANT_LABEL
 from tests.host.machines import Machine
 
 PACKAGES = ("podman", "netavark", "catatonit", "crun", "uidmap", "docker.io", "busybox-static", "dbus-user-session")

@@ -45,7 +45,7 @@ for place, mode in ((b'/mnt/stack', '--make-shared'), (b'/mnt/closed', '--make-u
 
 UNCOVER = r"""
 import json, os
-from agent.wiper import mountinfo, uncover
+from agent.wiper.system import mountinfo, uncover
 seen = {}
 for one in mountinfo.current():
     if one.source == 'lower':
@@ -56,8 +56,8 @@ print(json.dumps(seen))
 
 END = r"""
 import os, signal, time
-from agent.wiper.children import in_child
-from agent.wiper.tools import run
+from agent.wiper.system.children import in_child
+from agent.wiper.system.tools import run
 def seconds(call):
     before = time.monotonic()
     try: call()
@@ -72,8 +72,8 @@ print(int(max(seconds(lambda: run('sleep', '4711', deadline_s=0.5, user=(4711, 4
 
 SWAP = r"""
 import errno
-from agent.wiper import apart
-from agent.wiper.tasks import SwapOff
+from agent.wiper.system import apart
+from agent.wiper.system.tasks import SwapOff
 open('/var/no-swap', 'w').close()
 try: apart.do(SwapOff('/var/no-swap'), 10)
 except OSError as error: print(errno.errorcode[error.errno])
@@ -81,9 +81,9 @@ except OSError as error: print(errno.errorcode[error.errno])
 
 EARLY = r"""
 import json, os
-from agent.wiper import sshd
-from agent.wiper.ground import real_machine
-from agent.wiper.inspection import accounts_of
+from agent.wiper.tenant import sshd
+from agent.wiper.system.ground import real_machine
+from agent.wiper.tenant.inspection import accounts_of
 before = os.path.exists('/run/sshd') or os.path.exists('/run/dbus/pid')
 ground = real_machine()
 files, programs, unseen = sshd.survey(ground, accounts_of(ground))
@@ -101,7 +101,7 @@ print(started.pid)
 """
 
 TOLD = r"""
-from agent.wiper import storage
+from agent.wiper.engines import storage
 print(storage.configured())
 """
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from agent.wiper.engines import ASK_S
+from agent.wiper.engines.asking import ASK_S
 from shared.documents import GrantOutcome, PlaceReport, Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
 from tests.host import machines
@@ -295,8 +295,8 @@ STEP = r"""
 import json, sys
 from datetime import datetime
 import msgspec
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.system.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.containers import Containers
 record, meant, *acts = json.loads(sys.argv[1])

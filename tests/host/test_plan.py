@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 TIMES = """
 import hashlib, json, os, stat
-from agent.wiper.kernel import clone_of_mount
-from agent.wiper.mountinfo import current, to_look_at
-from agent.wiper.walk import Tour
+from agent.wiper.system.kernel import clone_of_mount
+from agent.wiper.system.mountinfo import current, to_look_at
+from agent.wiper.system.walk import Tour
 found = hashlib.sha256()
 for mount in to_look_at(current())[0]:
     try:

@@ -248,7 +248,7 @@ def test_a_tool_that_needs_devices_is_run_apart(unit):
     """Its words and its exit code come back, and one that hangs and will not end is killed with its unit, in time."""
     code = """
 import sys, time
-from agent.wiper.tools import run_apart
+from agent.wiper.system.tools import run_apart
 done = run_apart('sh', '-c', 'echo out; echo err >&2; exit 3', deadline_s=10)
 before = time.monotonic()
 try:

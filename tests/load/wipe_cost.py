@@ -40,8 +40,8 @@ COMMON = """
 import json, os, subprocess, sys, time
 from datetime import datetime, timedelta, UTC
 from pathlib import Path
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.system.ground import real_machine
 from agent.wiper.steps import Subject
 uid = 4000
 ground = real_machine()
@@ -107,7 +107,7 @@ print(json.dumps(told))
 SCAN = (
     COMMON
     + """
-from agent.wiper import mountinfo
+from agent.wiper.system import mountinfo
 from agent.wiper.steps.elsewhere import Elsewhere
 rounds = int(sys.argv[1])
 subprocess.run(['useradd', '--uid', str(uid), '--create-home', 'bench'], check=True, capture_output=True)

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from agent.wiper.accounts import Tenant
-from agent.wiper.baseline import Baseline
-from agent.wiper.ground import Ground
+from agent.wiper.blocks.treated import Treated
 from agent.wiper.policy import Policy
-from agent.wiper.treated import Treated
+from agent.wiper.root.baseline import Baseline
+from agent.wiper.system.ground import Ground
+from agent.wiper.tenant.accounts import Tenant
 from shared.documents import Verification
 
 Tell = Callable[[int, int], None]

@@ -9,12 +9,12 @@ from contextlib import nullcontext
 
 from msgspec.structs import replace
 
-from agent.wiper import names
-from agent.wiper.kernel import account_files_locked
-from agent.wiper.lines import Keep, count, numbers, rewrite
-from agent.wiper.names import Rule
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines
-from agent.wiper.tools import run
+from agent.wiper.system.kernel import account_files_locked
+from agent.wiper.system.lines import Keep, count, numbers, rewrite
+from agent.wiper.system.tools import run
+from agent.wiper.tenant import names
+from agent.wiper.tenant.names import Rule
 
 DEADLINE_S = 60.0
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import structlog
 
-from agent.wiper import packages
-from agent.wiper.baseline import KEYS, PROGRAM, SETTING, Change, changes, take
+from agent.wiper.root import packages
+from agent.wiper.root.baseline import KEYS, PROGRAM, SETTING, Change, changes, take
+from agent.wiper.root.ways import to_root
 from agent.wiper.steps import CLEAN, NOT_APPLICABLE, NOT_EXAMINED, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
-from agent.wiper.ways import to_root
 
 WORDS = {
     PROGRAM: "programs that make root of whoever starts them",

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent.wiper import engines, names, storage
-from agent.wiper.containers import STORAGE, Choice, Whose, choose
-from agent.wiper.engines import DOCKER, ENGINES, PODMAN, Engine
-from agent.wiper.folders import entries
-from agent.wiper.groups import POWERFUL, groups_of
-from agent.wiper.lines import changed
+from agent.wiper.engines import asking as engines
+from agent.wiper.engines import storage
+from agent.wiper.engines.asking import DOCKER, ENGINES, PODMAN, Engine
+from agent.wiper.engines.containers import STORAGE, Choice, Whose, choose
 from agent.wiper.steps import (
     CLEAN,
     NOT_APPLICABLE,
@@ -28,6 +26,10 @@ from agent.wiper.steps import (
     Subject,
     Tell,
 )
+from agent.wiper.system.folders import entries
+from agent.wiper.system.lines import changed
+from agent.wiper.tenant import names
+from agent.wiper.tenant.groups import POWERFUL, groups_of
 
 PASSES = 4
 """Looks for what is still there: a container or an image goes only after those that depend on it."""

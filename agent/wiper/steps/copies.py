@@ -7,8 +7,7 @@ They are the provider's: they are counted and told, and never deleted. One made 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from agent.wiper import snapshots
-from agent.wiper.mountinfo import current, to_look_at
+from agent.wiper.blocks import snapshots
 from agent.wiper.steps import (
     CLEAN,
     NOT_APPLICABLE,
@@ -21,6 +20,7 @@ from agent.wiper.steps import (
     Subject,
     Tell,
 )
+from agent.wiper.system.mountinfo import current, to_look_at
 
 WHY = "copies are the provider's, and never deleted by a wipe"
 

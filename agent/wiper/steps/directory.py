@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.wiper.ground import Ground
 from agent.wiper.steps import (
     CLEAN,
     NOT_APPLICABLE,
@@ -23,7 +22,8 @@ from agent.wiper.steps import (
     Subject,
     Tell,
 )
-from agent.wiper.tools import run
+from agent.wiper.system.ground import Ground
+from agent.wiper.system.tools import run
 
 DEADLINE_S = 10.0
 NSSWITCH = "/etc/nsswitch.conf"

@@ -9,8 +9,8 @@ import re
 import stat
 from collections.abc import Iterator
 
-from agent.wiper.folders import entries, take
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
+from agent.wiper.system.folders import entries, take
 
 COREDUMPS = "/var/lib/systemd/coredump"
 CRASHES = ("/var/crash", "/var/lib/apport/coredump")

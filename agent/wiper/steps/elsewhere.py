@@ -13,14 +13,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from agent.wiper import canaries, media
-from agent.wiper.census import Census, scope_of
-from agent.wiper.groups import own_group
-from agent.wiper.listing import Listing
-from agent.wiper.lookout import Lookout
-from agent.wiper.marks import Marks
-from agent.wiper.mountinfo import RUNTIME, Mount, current, detached, to_look_at
-from agent.wiper.overwriting import Decide, Overwriter
+from agent.wiper.blocks import media
+from agent.wiper.blocks.overwriting import Decide, Overwriter
+from agent.wiper.blocks.treated import Treated
+from agent.wiper.files import canaries
+from agent.wiper.files.census import Census, scope_of
+from agent.wiper.files.listing import Listing
+from agent.wiper.files.marks import Marks
+from agent.wiper.files.sweep import Sweep
+from agent.wiper.files.territory import engine_directories, open_root, walk_over, without_engines
+from agent.wiper.root.lookout import Lookout
 from agent.wiper.steps import (
     NOT_APPLICABLE,
     NOT_EXAMINED,
@@ -33,10 +35,9 @@ from agent.wiper.steps import (
     Tell,
     printable,
 )
-from agent.wiper.sweep import Sweep
-from agent.wiper.territory import engine_directories, open_root, walk_over, without_engines
-from agent.wiper.treated import Treated
-from agent.wiper.walk import Tour, walk
+from agent.wiper.system.mountinfo import RUNTIME, Mount, current, detached, to_look_at
+from agent.wiper.system.walk import Tour, walk
+from agent.wiper.tenant.groups import own_group
 
 CLOCK_GRAIN_S = 2
 """Slack between the wall clock and the kernel's coarse time stamps."""

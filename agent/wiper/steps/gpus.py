@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from agent.wiper import holding, nvml, scrub
-from agent.wiper.gpus import TOLD, WORDS, Seen, changed, judge, restores
+from agent.wiper.gpu import nvml, scrub
+from agent.wiper.gpu.gpus import TOLD, WORDS, Seen, changed, judge, restores
 from agent.wiper.steps import (
     CLEAN,
     NOT_APPLICABLE,
@@ -28,6 +28,7 @@ from agent.wiper.steps import (
     Subject,
     Tell,
 )
+from agent.wiper.tenant import holding
 
 OTHERS = ("kfd", "davinci[0-9]*")
 """Device files of AMD's and Huawei's accelerators. Source: Linux, drivers/gpu/drm/amd/amdkfd; Ascend driver."""

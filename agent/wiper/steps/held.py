@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from agent.wiper import loops, mountinfo
-from agent.wiper.alive import live, user_of, whose
-from agent.wiper.children import in_child
-from agent.wiper.mountinfo import beneath
+from agent.wiper.blocks import loops
 from agent.wiper.steps import CLEAN, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
+from agent.wiper.system import mountinfo
+from agent.wiper.system.children import in_child
+from agent.wiper.system.mountinfo import beneath
+from agent.wiper.tenant.alive import live, user_of, whose
 
 LOOK_S = 60.0
 DELETED = " (deleted)"

@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from agent.wiper import btrfs, media
-from agent.wiper.kernel import clone_of_mount, open_beneath
-from agent.wiper.lookout import is_device
-from agent.wiper.overwriting import Decide, Overwriter
-from agent.wiper.powers import gives_power
-from agent.wiper.removal import remove, unlock
+from agent.wiper.blocks import btrfs, media
+from agent.wiper.blocks.overwriting import Decide, Overwriter
+from agent.wiper.blocks.treated import Treated
+from agent.wiper.root.lookout import is_device
+from agent.wiper.root.powers import gives_power
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
-from agent.wiper.treated import Treated
-from agent.wiper.walk import Seen, Tour, walk
+from agent.wiper.system.kernel import clone_of_mount, open_beneath
+from agent.wiper.system.removal import remove, unlock
+from agent.wiper.system.walk import Seen, Tour, walk
 
 BATCH = 2_000
 TELL_EVERY_S = 0.5

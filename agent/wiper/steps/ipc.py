@@ -12,9 +12,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from agent.wiper.children import in_child
-from agent.wiper.kernel import clear_own_keyrings, message_queues, remove_queue, remove_semaphores, remove_shared_memory
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
+from agent.wiper.system.children import in_child
+from agent.wiper.system.kernel import (
+    clear_own_keyrings,
+    message_queues,
+    remove_queue,
+    remove_semaphores,
+    remove_shared_memory,
+)
 
 REMOVERS: dict[str, Callable[[int], None]] = {
     "shm": remove_shared_memory,

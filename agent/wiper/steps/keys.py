@@ -13,12 +13,6 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from agent.wiper import sshd
-from agent.wiper.inspection import accounts_of
-from agent.wiper.kernel import open_beneath
-from agent.wiper.lines import Keep, changed, numbers, rewrite
-from agent.wiper.removal import remove
-from agent.wiper.sshd import KeyFile
 from agent.wiper.steps import (
     NOT_EXAMINED,
     RESIDUE,
@@ -31,6 +25,12 @@ from agent.wiper.steps import (
     in_lines,
     printable,
 )
+from agent.wiper.system.kernel import open_beneath
+from agent.wiper.system.lines import Keep, changed, numbers, rewrite
+from agent.wiper.system.removal import remove
+from agent.wiper.tenant import sshd
+from agent.wiper.tenant.inspection import accounts_of
+from agent.wiper.tenant.sshd import KeyFile
 
 IN_ITS_PLACE = "removed-by-rackproof"
 """No key, and no word that a shell or an interpreter would take for anything."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or
-from agent.wiper.tools import run
+from agent.wiper.system.tools import run
 
 DEADLINE_S = 30.0
 NO_SHELL = "/usr/sbin/nologin"

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from agent.wiper import apart, lines, loops, mountinfo, names
-from agent.wiper.children import in_child
-from agent.wiper.kernel import release_loop, stop_sharing, unmount
-from agent.wiper.mountinfo import beneath
+from agent.wiper.blocks import loops
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
-from agent.wiper.tasks import SwapOff
+from agent.wiper.system import apart, lines, mountinfo
+from agent.wiper.system.children import in_child
+from agent.wiper.system.kernel import release_loop, stop_sharing, unmount
+from agent.wiper.system.mountinfo import beneath
+from agent.wiper.system.tasks import SwapOff
+from agent.wiper.tenant import names
 
 FSTAB = "/etc/fstab"
 ROUNDS = 64

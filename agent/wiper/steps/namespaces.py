@@ -9,13 +9,13 @@ import re
 import stat
 from collections.abc import Iterator
 
-from agent.wiper import mountinfo, uncover
-from agent.wiper.folders import entries, take
-from agent.wiper.inspection import accounts_of
-from agent.wiper.kernel import owner_of_namespace
-from agent.wiper.mountinfo import Mount
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
-from agent.wiper.tasks import above
+from agent.wiper.system import mountinfo, uncover
+from agent.wiper.system.folders import entries, take
+from agent.wiper.system.kernel import owner_of_namespace
+from agent.wiper.system.mountinfo import Mount
+from agent.wiper.system.tasks import above
+from agent.wiper.tenant.inspection import accounts_of
 
 NAMED = "/run/netns"
 

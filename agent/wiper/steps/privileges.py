@@ -9,12 +9,12 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agent.wiper import names
-from agent.wiper.folders import entries, take
-from agent.wiper.lines import Keep, changed, numbers, rewrite
-from agent.wiper.names import Rule
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
-from agent.wiper.tools import is_there, run, systemd_runs
+from agent.wiper.system.folders import entries, take
+from agent.wiper.system.lines import Keep, changed, numbers, rewrite
+from agent.wiper.system.tools import is_there, run, systemd_runs
+from agent.wiper.tenant import names
+from agent.wiper.tenant.names import Rule
 
 DEADLINE_S = 30.0
 

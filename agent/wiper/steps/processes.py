@@ -13,10 +13,10 @@ import signal
 import time
 from collections.abc import Iterator
 
-from agent.wiper.alive import Whose, is_live, live, says, uids_of, whose
-from agent.wiper.children import NOBODYS_GROUP, become, collected, end, kill
-from agent.wiper.kernel import has_capabilities
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Item, Looked, Subject, Tell, clean_or, printable
+from agent.wiper.system.children import NOBODYS_GROUP, become, collected, end, kill
+from agent.wiper.system.kernel import has_capabilities
+from agent.wiper.tenant.alive import Whose, is_live, live, says, uids_of, whose
 
 ROUNDS_EMPTY = 3
 """Looks in a row that must find nothing."""

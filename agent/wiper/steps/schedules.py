@@ -9,12 +9,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
-from agent.wiper import names
-from agent.wiper.folders import entries, take
-from agent.wiper.lines import numbers, rewrite
-from agent.wiper.starters import DEADLINE_S, KINDS, LINGER, TABLE_DIRECTORY, Starters, own_units, stop, tables
 from agent.wiper.steps import NOT_EXAMINED, Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
-from agent.wiper.tools import run, systemd_runs
+from agent.wiper.system.folders import entries, take
+from agent.wiper.system.lines import numbers, rewrite
+from agent.wiper.system.tools import run, systemd_runs
+from agent.wiper.tenant import names
+from agent.wiper.tenant.starters import DEADLINE_S, KINDS, LINGER, TABLE_DIRECTORY, Starters, own_units, stop, tables
 
 CRONTABS = ("/var/spool/cron/crontabs", "/var/spool/cron")
 """Where cron keeps users' tables, by name. Source: crontab(1) of Debian and of cronie."""

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from agent.wiper.folders import entries, take
-from agent.wiper.lines import numbers
-from agent.wiper.starters import KINDS, LINGER, Starters, own_units, stop, tables
 from agent.wiper.steps import Erased, Found, Item, Looked, Subject, Tell, clean_or, in_lines, printable
-from agent.wiper.tools import systemd_runs
+from agent.wiper.system.folders import entries, take
+from agent.wiper.system.lines import numbers
+from agent.wiper.system.tools import systemd_runs
+from agent.wiper.tenant.starters import KINDS, LINGER, Starters, own_units, stop, tables
 
 KEPT = "his data is kept"
 

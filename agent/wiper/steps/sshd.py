@@ -7,8 +7,8 @@ other reasons too, so a refusal alone proves nothing; that it let a key in befor
 
 from collections.abc import Iterator
 
-from agent.wiper import sshd
 from agent.wiper.steps import CLEAN, NOT_APPLICABLE, RESIDUE, Erased, Found, Item, Looked, Subject, Tell
+from agent.wiper.tenant import sshd
 
 
 class Sshd:

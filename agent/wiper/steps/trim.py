@@ -9,12 +9,13 @@ import stat
 import time
 from collections.abc import Iterator
 
-from agent.wiper import kernel, media
-from agent.wiper.children import in_child
-from agent.wiper.mountinfo import Mount, current, to_look_at
+from agent.wiper.blocks import media
+from agent.wiper.blocks.treated import Treated
 from agent.wiper.steps import NOT_APPLICABLE, Erased, Found, Item, Looked, Subject, Tell
-from agent.wiper.treated import Treated
-from agent.wiper.uncover import root_of
+from agent.wiper.system import kernel
+from agent.wiper.system.children import in_child
+from agent.wiper.system.mountinfo import Mount, current, to_look_at
+from agent.wiper.system.uncover import root_of
 
 DEADLINE_S = 600.0
 """For all file systems together: a large disk that was never trimmed takes minutes."""

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import identity, keys
 from agent.identity import Pinned
-from agent.wiper.containers import STORAGE
 from agent.wiper.desk import Desk
+from agent.wiper.engines.containers import STORAGE
 from agent.wiper.evidence import Machine as Facts
-from agent.wiper.ground import simulated_machine
 from agent.wiper.policy import load as load_policy
+from agent.wiper.system.ground import simulated_machine
 from shared.codec import decode, encode
 from shared.documents import (
     Document,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.wiper.accounts import Account, Home, IdRange, Inspected, Tenant, check_target, free_uid, read_accounts
 from agent.wiper.policy import Policy
+from agent.wiper.tenant.accounts import Account, Home, IdRange, Inspected, Tenant, check_target, free_uid, read_accounts
 from shared.codes import Code, Trouble
 from shared.documents import Target
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wiper.accounts import Tenant
-from agent.wiper.baseline import PIPE, PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
-from agent.wiper.packages import recorded
+from agent.wiper.root.baseline import PIPE, PROGRAM, SETTING, Baseline, Entry, changes, keep, recall
+from agent.wiper.root.packages import recorded
+from agent.wiper.tenant.accounts import Tenant
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
 from tests.agent.wiper.harness import Machine, Platform, Wiper

@@ -42,8 +42,8 @@ fcntl.ioctl(there, 0x50009417, bytearray(struct.pack('=qQQ32x4040s', home, 0, 2,
 PURGE = """
 import os, sys
 from datetime import UTC, datetime
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.system.ground import real_machine
 from agent.wiper.policy import Policy
 from agent.wiper.steps import Subject
 from agent.wiper.steps.home import Home
@@ -57,8 +57,8 @@ print(sum(one.overwritten_bytes for one in erased.treated))
 LATE = """
 import sys
 from datetime import UTC, datetime
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.system.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.trim import Trim
 tenant = Tenant(name='late', uid=5000, home='/home/late', generation='g', booking_id=None, command_id='c',
@@ -68,8 +68,8 @@ print(erased.removed, erased.notes, {(one.trimmed_bytes is None, one.note) for o
 """
 DECIDE = """
 import os, sys
-from agent.wiper import media
-from agent.wiper.mountinfo import current
+from agent.wiper.blocks import media
+from agent.wiper.system.mountinfo import current
 mount = next(one for one in current() if one.point == '/home')
 spinning = media.Device(name=sys.argv[1], rotational='1', path='/sys/devices/pci0/ata1/block/sda')
 options = media.options_of(mount, spinning)
@@ -78,8 +78,8 @@ print(media.is_overwritable('ext4', options, spinning, shares_extents=False), me
 ELSEWHERE = """
 import os, sys
 from datetime import UTC, datetime, timedelta
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.system.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.elsewhere import Elsewhere
 tenant = Tenant(name=sys.argv[1], uid=int(sys.argv[2]), home='/home/around', generation='g', booking_id=None,
@@ -226,7 +226,9 @@ def test_files_elsewhere_are_overwritten_too_and_nobody_elses(machine: Machine, 
 def test_xfs_says_whether_files_may_share_blocks(machine: Machine, image, flag: str, expected: str) -> None:
     """By its geometry; mount options do not tell."""
     image("xfs", "-m", f"reflink={flag}")
-    code = "import os; from agent.wiper.kernel import *; print(xfs_shares_extents(os.open('/home', os.O_RDONLY)))"
+    code = (
+        "import os; from agent.wiper.system.kernel import *; print(xfs_shares_extents(os.open('/home', os.O_RDONLY)))"
+    )
     assert machine.python(code) == f"{expected}\n"
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wiper.canaries import LONGEST, SHORTEST, content_of, is_canary, name_of, plant
+from agent.wiper.files.canaries import LONGEST, SHORTEST, content_of, is_canary, name_of, plant
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus
 from tests.agent.wiper.harness import Machine, Platform, Wiper

@@ -9,10 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.wiper import history
-from agent.wiper.containers import BOOKING_LABEL, TENANT_LABEL, Choice, Container, Image, Stock, Volume, Whose, choose
-from agent.wiper.engines import ID, VOLUME
+from agent.wiper.engines.asking import ID, VOLUME
+from agent.wiper.engines.containers import (
+    BOOKING_LABEL,
+    TENANT_LABEL,
+    Choice,
+    Container,
+    Image,
+    Stock,
+    Volume,
+    Whose,
+    choose,
+)
+from agent.wiper.engines.stocks import SaidContainer, SaidImage, SaidVolume, read
 from agent.wiper.journal import Journal, OrderTaken, StepIntended
-from agent.wiper.stocks import SaidContainer, SaidImage, SaidVolume, read
 from tests.agent.wiper.harness import ENVELOPE
 
 GRANT = datetime(2026, 5, 1, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -5,10 +5,10 @@ import struct
 
 import pytest
 
-from agent.wiper import btrfs
-from agent.wiper.btrfs import Subvolume
-from agent.wiper.media import Device
-from agent.wiper.snapshots import is_rsync, logical_volumes, made_since, parse_lvs, parse_zfs
+from agent.wiper.blocks import btrfs
+from agent.wiper.blocks.btrfs import Subvolume
+from agent.wiper.blocks.media import Device
+from agent.wiper.blocks.snapshots import is_rsync, logical_volumes, made_since, parse_lvs, parse_zfs
 from agent.wiper.steps.copies import Kept, judged
 
 GRANTED = 1_700_000_000

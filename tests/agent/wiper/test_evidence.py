@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.wiper.accounts import Tenant
+from agent.wiper.blocks.treated import Treated
 from agent.wiper.evidence import MAX_BYTES, MAX_NOTES, Machine, evidence
 from agent.wiper.history import Known, read
 from agent.wiper.journal import (
@@ -27,7 +27,7 @@ from agent.wiper.journal import (
 from agent.wiper.plan import PROMISED, promised
 from agent.wiper.status import had_root
 from agent.wiper.steps.home import COMPROMISE
-from agent.wiper.treated import Treated
+from agent.wiper.tenant.accounts import Tenant
 from shared.codec import encode
 from shared.documents import (
     Attempt,

@@ -37,9 +37,9 @@ print(pid)
 STEP = """
 import json, sys
 import msgspec
-from agent.wiper.accounts import Tenant
-from agent.wiper.gpus import GpuRecord
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.gpu.gpus import GpuRecord
+from agent.wiper.system.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.gpus import Gpus
 from agent.wiper.steps.processes import Processes

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.wiper.accounts import Tenant
-from agent.wiper.gpus import MARGIN_MIB, TOLD, WORDS, GpuRecord, GpuUser, Seen, changed, judge, left_over, restores
-from agent.wiper.scrub import hindrance
+from agent.wiper.gpu.gpus import MARGIN_MIB, TOLD, WORDS, GpuRecord, GpuUser, Seen, changed, judge, left_over, restores
+from agent.wiper.gpu.scrub import hindrance
+from agent.wiper.tenant.accounts import Tenant
 
 values = st.none() | st.integers(0, 3)
 records = st.builds(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.wiper.listing import Listing
-from agent.wiper.walk import MAX_OPEN, Tour
+from agent.wiper.files.listing import Listing
+from agent.wiper.system.walk import MAX_OPEN, Tour
 
 KEPT = 3
 """Bytes in a file that is to stay."""

@@ -3,10 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
-from agent.wiper.media import MAX_MEDIA, Device, block_device, is_overwritable, media_of
-from agent.wiper.mountinfo import current, parse
+from agent.wiper.blocks.media import MAX_MEDIA, Device, block_device, is_overwritable, media_of
+from agent.wiper.blocks.treated import Treated, told
 from agent.wiper.steps.trim import trimmable
-from agent.wiper.treated import Treated, told
+from agent.wiper.system.mountinfo import current, parse
 
 MOUNTS = b"""\
 1 0 8:1 / / rw - ext4 /dev/sda1 rw

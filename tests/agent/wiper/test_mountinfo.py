@@ -1,6 +1,6 @@
 """Reading the kernel's mounts: what concerns a home, and what is looked at."""
 
-from agent.wiper.mountinfo import Mount, of_tenant, on_file_system, parse, to_look_at
+from agent.wiper.system.mountinfo import Mount, of_tenant, on_file_system, parse, to_look_at
 
 RAW = rb"""22 1 254:0 / / rw - ext4 /dev/vda rw
 23 22 0:21 / /proc rw - proc proc rw

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.wiper import names
+from agent.wiper.tenant import names
 
 T = "tenant"
 SAME = object()

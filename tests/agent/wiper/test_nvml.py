@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.wiper import nvml
+from agent.wiper.gpu import nvml
 from tests.agent.wiper.fakes import gpu, state
 
 LOOK = """
 import sys
-from agent.wiper import nvml
+from agent.wiper.gpu import nvml
 try:
     print(nvml.look(float(sys.argv[1])))
 except OSError as error:
@@ -23,8 +23,8 @@ except OSError as error:
 sys.exit(any(name in sys.modules for name in ('pynvml', 'agent.gpu.settings')))
 """
 RESTORE = """
-from agent.wiper import nvml
-from agent.wiper.gpus import Restore
+from agent.wiper.gpu import nvml
+from agent.wiper.gpu.gpus import Restore
 wanted = (Restore('persistence', (0,)), Restore('power_limit_mw', (600000,)), Restore('clocks', (2000, 1100)))
 print(nvml.restore({'GPU-1': wanted}))
 """

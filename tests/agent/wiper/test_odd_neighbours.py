@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import Ground
-from agent.wiper.sshd import KeyFile, read
 from agent.wiper.steps import Subject
 from agent.wiper.steps.dumps import Dumps
+from agent.wiper.system.ground import Ground
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.tenant.sshd import KeyFile, read
 
 
 @pytest.mark.parametrize("what", ["directory", "device", "loop"])

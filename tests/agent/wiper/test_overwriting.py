@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.wiper.overwriting import CHUNK_BYTES, Overwriter
+from agent.wiper.blocks.overwriting import CHUNK_BYTES, Overwriter
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.wiper.policy import Policy, load, read
-from agent.wiper.publickeys import bodies
+from agent.wiper.tenant.publickeys import bodies
 from shared.codes import Code, Trouble
 
 BODY = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from agent.wiper import history
-from agent.wiper.ground import simulated_machine
 from agent.wiper.journal import entries_of
 from agent.wiper.policy import Policy
 from agent.wiper.preview import Preview, Shown, Summary
 from agent.wiper.steps import printable
+from agent.wiper.system.ground import simulated_machine
 from shared.codes import Code
 from shared.documents import Target, WipeWork
 from shared.records import WipeMethod

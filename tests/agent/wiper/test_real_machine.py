@@ -285,8 +285,8 @@ def test_a_mount_that_appears_later_is_not_entered(
         """
 from datetime import UTC, datetime
 from pathlib import Path
-from agent.wiper.accounts import Tenant
-from agent.wiper.ground import real_machine
+from agent.wiper.tenant.accounts import Tenant
+from agent.wiper.system.ground import real_machine
 from agent.wiper.steps import Subject
 from agent.wiper.steps.home import Home
 tenant = Tenant(name='late', uid=5000, home='/home/late', generation='g', booking_id=None, command_id='c',

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.wiper.settings import (
+from agent.wiper.engines.settings import (
     Told,
     of_containerd,
     of_docker,

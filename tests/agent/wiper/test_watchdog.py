@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.wiper.accounts import Tenant
 from agent.wiper.evidence import Machine
-from agent.wiper.ground import simulated_machine
 from agent.wiper.journal import Journal, OrderTaken
 from agent.wiper.plan import plan, promised
 from agent.wiper.steps import Erased, Found, Item, Looked, Step, Subject, Tell
-from agent.wiper.watchdog import Stalled, Watchdog
+from agent.wiper.system.ground import simulated_machine
+from agent.wiper.system.watchdog import Stalled, Watchdog
+from agent.wiper.tenant.accounts import Tenant
 from agent.wiper.wipe import Wipe
 from shared.documents import Target, WipeEvidence, WipeWork
 from shared.records import WipeMethod, WipeStatus

@@ -1,0 +1,1 @@
+"""Going through the machine's file systems: taking away, counting, noticing."""

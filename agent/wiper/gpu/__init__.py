@@ -1,0 +1,1 @@
+"""GPUs: what a tenant may have left on them."""

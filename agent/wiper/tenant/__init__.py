@@ -1,0 +1,1 @@
+"""Who a tenant is on this machine, and what runs, opens or starts in his name."""
