@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
@@ -58,7 +58,9 @@ class Worker:
         self.line, theirs = socket.socketpair()
         with theirs:
             argv = [*PROGRAM, str(cpu), str(os.getpid())]
-            self._process = subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), env=environment())
+            self._process = subprocess.Popen(
+                argv, stdin=theirs.fileno(), stdout=theirs.fileno(), env=environment(os.environ)
+            )
         self._input = self.line.makefile("rb")
 
     def say(self, value: Any) -> None:
@@ -136,9 +138,9 @@ class Crew:
         return _gather(workers, list[Slice], ANSWER_S)
 
 
-def environment() -> dict[str, str]:
-    """Return this process's environment without what would change the work, and with what fixes it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | SETTINGS
+def environment(mine: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what would change the work, and with what fixes it."""
+    return {name: value for name, value in mine.items() if not name.startswith(FOREIGN)} | SETTINGS
 
 
 def _started(cpu: int) -> Worker:
