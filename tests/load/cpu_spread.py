@@ -145,8 +145,8 @@ def spread(title: str, goal: float, runs: int, seconds: int) -> bool:
                 values[name].append(value)
     print(f"\n{title}: {runs} runs in turns, load {os.getloadavg()[0]:.2f}")
     for name, found in values.items():
-        middle = f"{statistics.median(found):10.1f}  {min(found):10.1f} .. {max(found):10.1f}" if found else "none"
-        print(f"  {name:18} CV {variation(found):6.1%}   median {middle}   of {len(found)}")
+        every = " ".join(f"{one:.0f}" for one in found)
+        print(f"  {name:18} CV {variation(found):6.1%}   {len(found)} of {runs}: {every}")
     for reason in ours.reasons:
         print(f"    without a score: {reason}")
     print(

@@ -181,7 +181,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
     [
         ({"proc/self/cgroup": "0::/\n"}, None),
         ({"proc/self/cgroup": "0::/a/b\n", "g/cpu.max": "800000 100000", "g/a/cpu.max": "200000 100000"}, 2.0),
-        ({"proc/self/cgroup": "0::/a/b\n", "g/a/b/cpu.max": "max 100000", "g/a/cpu.max": "50000 100000"}, 0.5),
+        ({"proc/self/cgroup": "0::/a/b\n", "g/a/b/cpu.max": "50000 100000", "g/a/cpu.max": "max 100000"}, 0.5),
         ({"proc/self/cgroup": "4:cpu,cpuacct:/docker/x\n"}, None),
         (
             {
