@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from agent.benchmarks import Benchmark, Found, Progress, Request, Unmeasured
 from agent.engines.cpu.crew import Crew
 from agent.engines.cpu.extras import available_bytes, machine, mean_mhz
@@ -80,29 +82,25 @@ def judged(together: Mapping[str, Slices], alone: Mapping[str, Slices], details:
         alone: By kernel, of the one that worked alone; without enough clean ones there is no `cpu_score_single`.
         details: More of them.
     """
-    all_threads = [one for kernel in KERNELS if (one := rates(together[kernel.name]))]
-    one_thread = [one for kernel in KERNELS if (one := rates(alone[kernel.name]))]
     references = [kernel.reference for kernel in KERNELS]
-    single = {}
-    if len(one_thread) == len(KERNELS):
-        single["cpu_score_single"] = round(points([one.total for one in one_thread], references), 2)
-    kernels = {kernel.name: rows(kernel, together[kernel.name], alone[kernel.name]) for kernel in KERNELS}
-    score = round(points([one.total for one in all_threads], references), 2)
-    return Found(figures={"cpu_score": score}, details={**single, "kernels": kernels, **details})
+    every = [one for kernel in KERNELS if (one := rates(together[kernel.name]))]
+    single = [one for kernel in KERNELS if (one := rates(alone[kernel.name]))]
+    ends = [[one.least for one in every], [one.most for one in every]]
+    told: dict[str, Any] = {"spread": {"cpu_score": [points(totals, references) for totals in ends]}}
+    if len(single) == len(KERNELS):
+        told["cpu_score_single"] = points([one.total for one in single], references)
+    told["kernels"] = {kernel.name: row(kernel, together[kernel.name], alone[kernel.name]) for kernel in KERNELS}
+    score = points([one.total for one in every], references)
+    return Found(figures={"cpu_score": score}, details={**told, **details})
 
 
-def rows(kernel: Kernel, together: Slices, alone: Slices) -> dict[str, Any]:
-    """Return what is told of one kernel."""
+def row(kernel: Kernel, together: Slices, alone: Slices) -> dict[str, Any]:
+    """Return what is told of one kernel: all threads' rate and spread, a thread's lowest and highest, one alone."""
     found: dict[str, Any] = {"unit": kernel.unit, **counts(together)}
     if (every := rates(together)) is not None:
-        found |= {
-            "all": rounded(every.total),
-            "lowest_thread": rounded(every.lowest),
-            "highest_thread": rounded(every.highest),
-            "spread": rounded(every.spread),
-        }
+        found |= {name: rounded(value) for name, value in structs.asdict(every).items()}
     if (one := rates(alone)) is not None:
-        found |= {"alone": rounded(one.total), "alone_spread": rounded(one.spread)}
+        found["alone"] = {name: rounded(getattr(one, name)) for name in ("total", "least", "most")}
     return found
 
 
@@ -128,7 +126,7 @@ def disturbed(kernel: Kernel, slices: Slices, where: Usable) -> Unmeasured:
 
 def cpus(where: Usable) -> dict[str, Any]:
     """Return which CPUs were used, and out of how many."""
-    told: dict[str, Any] = {"threads_used": len(where.cpus), "affinity": where.affinity, "online": where.online}
+    told: dict[str, Any] = {"threads": len(where.cpus), "affinity": where.affinity, "online": where.online}
     if where.quota is not None:
         told["quota_cpus"] = where.quota
     if where.kinds:
@@ -149,14 +147,18 @@ def conditions(where: Usable, crew: Crew, mhz: int | None) -> dict[str, Any]:
 
 
 def memory(crew: Crew, times: Times) -> dict[str, Any]:
-    """Return the memory's bandwidth, all threads together; or why there is none."""
+    """Return the memory's bandwidth, all threads together; or why there is none, which leaves the score as it is."""
     needed = 3 * TRIAD_ARRAY_BYTES * len(crew.workers)
     if needed > available_bytes() // 2:
-        return {"memory_triad": f"not measured: it takes {needed / 1e9:.1f} GB, more than half of what is available"}
-    found = rates(crew.measure(TRIAD, NEEDED, times.limit_s(times.triad_s)))
+        return {"triad": f"not measured: it takes {needed / 1e9:.1f} GB, more than half of what is available"}
+    try:
+        found = rates(crew.measure(TRIAD, NEEDED, times.limit_s(times.triad_s)))
+    except Trouble as trouble:
+        # A control group may have less memory than the machine, and then a process was killed.
+        return {"triad": f"not measured: {trouble.detail}"}
     if found is None:
-        return {"memory_triad": "not measured: disturbed"}
-    return {"memory_triad_gb_s": rounded(found.total), "memory_triad_spread": rounded(found.spread)}
+        return {"triad": "not measured: other work took the CPU"}
+    return {"triad_gb_s": rounded(found.total), "triad_least_gb_s": rounded(found.least)}
 
 
 def rounded(value: float) -> float:

@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,8 @@ from shared.documents import Component
 ROOT = Path(__file__).parents[2]
 QUIET, NEIGHBOUR, PYTHONS, LONGEST_S = 0.03, 0.05, 0.03, 30.0
 """Goals, as shares of the mean; and of a run in seconds."""
-BURST_S = (0.3, 0.7)
+PERIOD_S, DUTY = (0.2, 5.0), (0.3, 0.7)
+"""Of the neighbour: from one burst's start to the next one's, and how much of that it burns."""
 THREADS = str(len(os.sched_getaffinity(0)))
 
 
@@ -101,6 +103,15 @@ def asked(pattern: str, *argv: str) -> float:
     return float(found.group(1))
 
 
+OURS = "rackproof cpu/1"
+OTHERS = {
+    "sysbench cpu": ("sysbench", sysbench),
+    "7-zip": ("7z", seven_zip),
+    "stress-ng --cpu": ("stress-ng", stress_ng),
+}
+"""By name: the program, and what runs it for so many seconds. One that is not installed is left out."""
+
+
 @contextlib.contextmanager
 def neighbour() -> Iterator[None]:
     """Somebody on the first CPU."""
@@ -117,7 +128,7 @@ def burn() -> None:
     dice = random.Random(1)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     while True:
-        period_s, duty = dice.uniform(0.1, 1.0), dice.uniform(*BURST_S)
+        period_s, duty = dice.uniform(*PERIOD_S), dice.uniform(*DUTY)
         ends = time.monotonic() + period_s * duty
         while time.monotonic() < ends:
             pass
@@ -131,35 +142,30 @@ def variation(values: list[float]) -> float:
 def spread(title: str, goal: float, runs: int, seconds: int) -> bool:
     """Run all in turns and print; return whether the goals are met."""
     ours = Ours()
-    programs: dict[str, Callable[[], float | None]] = {
-        "rackproof cpu/1": ours.run,
-        "sysbench cpu": lambda: sysbench(seconds),
-        "7-zip": lambda: seven_zip(seconds),
-        "stress-ng --cpu": lambda: stress_ng(seconds),
-    }
-    there = {name: one for name, one in programs.items() if name not in PROGRAM_OF or shutil.which(PROGRAM_OF[name])}
-    values: dict[str, list[float]] = {name: [] for name in there}
+    programs: dict[str, Callable[[], float | None]] = {OURS: ours.run}
+    for name, (program, run) in OTHERS.items():
+        if shutil.which(program):
+            programs[name] = partial(run, seconds)
+    values: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(runs):
-        for name, run in there.items():
-            if (value := run()) is not None:
+        for name, measure in programs.items():
+            if (value := measure()) is not None:
                 values[name].append(value)
-    print(f"\n{title}: {runs} runs in turns, load {os.getloadavg()[0]:.2f}")
+    variations = {name: variation(found) for name, found in values.items()}
+    print(f"\n{title}: {runs} runs in turns")
     for name, found in values.items():
         every = " ".join(f"{one:.0f}" for one in found)
-        print(f"  {name:18} CV {variation(found):6.1%}   {len(found)} of {runs}: {every}")
+        print(f"  {name:18} CV {variations[name]:6.1%}   {len(found)} of {runs}: {every}")
+    print(
+        f"  ours: the longest run {ours.longest_s:.1f} s, the event loop's latest waking {1000 * ours.latest_s:.0f} ms"
+    )
     for reason in ours.reasons:
         print(f"    without a score: {reason}")
-    print(
-        f"  longest run of ours {ours.longest_s:.1f} s; this event loop woke at most {ours.latest_s * 1000:.0f} ms late"
-    )
-    mine, *others = (variation(found) for found in values.values())
+    mine = variations.pop(OURS)
     # Hardly any score is no spread at all: the machine was too busy, and it said so.
-    if len(values["rackproof cpu/1"]) < 2:
-        return ours.longest_s < LONGEST_S
-    return mine <= goal and all(mine < one for one in others) and ours.longest_s < LONGEST_S
+    steady = len(values[OURS]) < 2 or (mine <= goal and all(mine < one for one in variations.values()))
+    return steady and ours.longest_s < LONGEST_S
 
-
-PROGRAM_OF = {"sysbench cpu": "sysbench", "7-zip": "7z", "stress-ng --cpu": "stress-ng"}
 
 CHILD = """
 import asyncio, sys
@@ -178,17 +184,18 @@ def pythons(names: list[str], sets: int) -> bool:
         binaries = {name: environment(name, Path(folder) / str(number)) for number, name in enumerate(names)}
         for _ in range(sets):
             for name, binary in binaries.items():
-                done = subprocess.run([binary, "-c", CHILD], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+                done = subprocess.run([binary, "-c", CHILD], cwd="/", stdout=subprocess.PIPE, check=True)
                 component = msgspec.json.decode(done.stdout, type=Component)
-                if component.code is None:
-                    scores[name].append(component.figures["cpu_score"])
-    medians = {name: statistics.median(found) for name, found in scores.items() if found}
+                scores[name] += component.figures.values()
     print(f"\nEach Python: {sets} runs in turns")
     for name, found in scores.items():
-        print(f"  {name:24} median {medians.get(name, float('nan')):8.1f}   {' '.join(f'{one:.1f}' for one in found)}")
-    apart = max(medians.values()) / min(medians.values()) - 1
-    print(f"  apart: {apart:.1%}")
-    return len(medians) == len(names) and apart <= PYTHONS
+        print(f"  {name:40} {' '.join(f'{one:.1f}' for one in found)}")
+    medians = [statistics.median(found) for found in scores.values() if found]
+    if len(medians) < len(names):
+        return False
+    apart = max(medians) / min(medians) - 1
+    print(f"  medians apart: {apart:.1%}")
+    return apart <= PYTHONS
 
 
 def environment(python: str, folder: Path) -> Path:

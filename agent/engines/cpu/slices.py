@@ -33,16 +33,18 @@ class Rates(Struct, frozen=True, kw_only=True):
     What one kernel's slices make, over all processes.
 
     Attributes:
-        total: The sum of the processes' rates.
+        total: The sum of the processes' rates, each the median of its clean slices.
+        least: The same sum of each one's slowest clean slice.
+        most: The same sum of each one's fastest.
         lowest: The slowest process's rate.
         highest: The fastest process's.
-        spread: (Largest - smallest) / median of the processes' clean slices, the widest of them.
     """
 
     total: float
+    least: float
+    most: float
     lowest: float
     highest: float
-    spread: float
 
 
 def is_clean(one: Slice) -> bool:
@@ -61,8 +63,13 @@ def rates(processes: Sequence[Sequence[Slice]]) -> Rates | None:
     if not counted or min(map(len, counted)) < NEEDED:
         return None
     medians = [median(one) for one in counted]
-    spreads = [(max(one) - min(one)) / median(one) for one in counted]
-    return Rates(total=sum(medians), lowest=min(medians), highest=max(medians), spread=max(spreads))
+    return Rates(
+        total=sum(medians),
+        least=sum(map(min, counted)),
+        most=sum(map(max, counted)),
+        lowest=min(medians),
+        highest=max(medians),
+    )
 
 
 def mean_share(processes: Sequence[Sequence[Slice]]) -> float:
@@ -73,7 +80,7 @@ def mean_share(processes: Sequence[Sequence[Slice]]) -> float:
 
 def points(totals: Sequence[float], references: Sequence[float]) -> float:
     """
-    Return the score.
+    Return the score, with two decimals.
 
     Args:
         totals: Each kernel's rate, over all the threads that are to be counted.
@@ -83,7 +90,7 @@ def points(totals: Sequence[float], references: Sequence[float]) -> float:
         1000 x the geometric mean of total / (8 x reference).
     """
     ratios = [total / (UNIT_THREADS * one) for total, one in zip(totals, references, strict=True)]
-    return UNIT_POINTS * geometric_mean(ratios)
+    return round(UNIT_POINTS * geometric_mean(ratios), 2)
 
 
 def least_disturbed(processes: Sequence[Sequence[Slice]], among: Sequence[int]) -> int:

@@ -64,7 +64,7 @@ async def test_a_quick_look_gives_a_score_and_what_stands_behind_it():
     assert looked(found)
     assert found.took_s <= 10
     assert found.method_version == "cpu/1"
-    assert found.details["threads_used"] == len(CPUS)
+    assert found.details["threads"] == len(CPUS)
     assert len(msgspec.json.encode(found.details)) < 4000
     if found.code is None:
         assert steps[-1][1:] == (8, 8)
@@ -86,7 +86,7 @@ def test_only_the_cpus_that_it_may_run_on_are_used():
     """As in a container with a set of CPUs."""
     found = quick("taskset", "-c", str(CPUS[-1]))
     assert looked(found)
-    assert (found.details["threads_used"], found.details["affinity"]) == (1, 1)
+    assert (found.details["threads"], found.details["affinity"]) == (1, 1)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_quota_of_one_and_a_half_cpus_pays_for_one(group):
     """And that one is undisturbed."""
     found = quick(*group(1.5))
     assert looked(found)
-    assert (found.details["threads_used"], found.details["quota_cpus"]) == (1, 1.5)
+    assert (found.details["threads"], found.details["quota_cpus"]) == (1, 1.5)
 
 
 NOT_PINNED = """
@@ -148,7 +148,7 @@ def test_where_pinning_is_not_allowed_it_measures_without():
     found = quick(program=NOT_PINNED)
     assert looked(found)
     assert found.details.get("pinned", 0) == 0
-    assert found.details["threads_used"] == len(CPUS)
+    assert found.details["threads"] == len(CPUS)
 
 
 def test_a_busy_machine_gives_no_score():
