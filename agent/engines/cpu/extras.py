@@ -27,7 +27,9 @@ def machine(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def mean_mhz(cpus: Sequence[int], root: Path = Path("/")) -> int | None:
-    """Return the CPUs' mean clock now, in MHz; None where it is not told."""
+    """Return the mean clock of some of the CPUs now, in MHz; None where it is not told."""
+    # Older kernels take 20 ms for each.
+    cpus = cpus[:: len(cpus) // 16 or 1]
     files = [root / _CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in cpus]
     clocks = [int(khz) / 1000 for khz in map(_text, files) if khz]
     if not clocks:

@@ -15,6 +15,7 @@ import pytest
 
 from agent.benchmarking import known, run_benchmarks
 from agent.benchmarks import Request
+from agent.benchmarks.cpu import Times, memory
 from agent.engines.cpu.crew import Crew, Turn, _gather
 from agent.engines.cpu.kernels import KERNELS, TRIAD
 from agent.engines.cpu.slices import Slice
@@ -192,6 +193,15 @@ def test_a_process_that_does_not_answer_is_a_reason():
         with pytest.raises(Trouble, match="1 of 1 measuring processes do not answer"):
             _gather(crew.workers, str, 0.3)
     assert children(os.getpid()) == before
+
+
+def test_memory_that_cannot_be_measured_is_a_reason_beside_the_score():
+    """A process of it was killed for what it took, say; the four kernels are through by then."""
+    with Crew(CPUS[:1]) as crew:
+        assert Path(f"/proc/{crew.workers[0]._process.pid}/oom_score_adj").read_text().strip() == "1000"
+        os.kill(crew.workers[0]._process.pid, signal.SIGKILL)
+        told = memory(crew, Times(quick=True))
+    assert told == {"triad": "not measured: a measuring process ended with -9"}
 
 
 def test_each_process_keeps_to_its_cpu_with_one_thread():
