@@ -41,7 +41,7 @@ class Times:
 
     def __init__(self, *, quick: bool) -> None:
         self.wanted = NEEDED if quick else 2 * NEEDED
-        self.together_s, self.alone_s, self.triad_s = (1.4, 0.6, 0.6) if quick else (6.0, 1.25, 1.25)
+        self.together_s, self.alone_s, self.triad_s = (1.4, 0.9, 0.6) if quick else (6.0, 1.25, 1.25)
         self._ends = time.monotonic() + (9.0 if quick else 28.5)
 
     def limit_s(self, most_s: float) -> float:
