@@ -1,172 +1,169 @@
 """
-CPU: how fast all usable threads hash, from slices in which nobody else had the CPU.
+CPU: how fast all usable threads do compiled work, from slices in which nobody else had the CPU.
 
-`cpu/0`: SHA-256 of 1 MiB, one pinned process for each usable CPU. Version 0 is a provisional definition: one kernel of
-four, and a reference not yet measured on a quiet machine.
+`cpu/1`: 1000 x the geometric mean, over the four kernels of `agent.engines.cpu.kernels`, of all threads' rate over
+eight times one thread's reference rate. `cpu_score_single`, in the details, is the same for one thread that has the
+machine alone: 1000 x the geometric mean of its rate over eight times the reference; so score / single <= threads.
+
+Why compiled kernels out of exactly pinned wheels, and why slices: on one machine other builds of Python and of
+libraries moved an FFT to 0.38 of its rate and regular expressions to 1.65; and beside a neighbour ten runs of the usual
+programs spread by 33 to 49 %.
 """
 
-import hashlib
-import math
-import multiprocessing
-import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from msgspec import Struct
+from msgspec import structs
 
 from agent.benchmarks import Benchmark, Found, Progress, Request, Unmeasured
-from agent.processes import die_with_parent
-from shared.codes import Code
+from agent.engines.cpu.crew import Crew
+from agent.engines.cpu.extras import available_bytes, machine, mean_mhz
+from agent.engines.cpu.kernels import KERNELS, TRIAD, TRIAD_ARRAY_BYTES, Kernel
+from agent.engines.cpu.slices import NEEDED, Slice, clean, least_disturbed, mean_share, points, rates
+from agent.engines.cpu.usable import Usable, usable
+from shared.codes import Code, Trouble
 from shared.documents import BenchmarkName
 from shared.marks import Mark
 
-METHOD = "cpu/0"
-REFERENCE_MB_S = 1790.0
-"""Rate that scores 1000: eight threads of a Zen 4 EPYC, each at 224 MB/s or so. Provisional."""
-BLOCK = bytes(range(256)) * 4096
-SLICE_S = 0.05
-"""Longer than a scheduler tick, so that losing the CPU shows in its share."""
-CLEAN_SHARE = 0.97
-"""A slice counts if its process had the CPU for at least this share of it."""
-WANTED, NEEDED = 20, 10
-"""Clean slices of each process: enough, and the least for a median worth anything."""
-QUICK_S, FULL_S = 3.0, 6.0
+METHOD = "cpu/1"
+Slices = Sequence[Sequence[Slice]]
+"""Each process's."""
 
 
-class Slice(Struct, frozen=True):
-    """One slice: megabytes hashed a second of wall time, and the share of it that the process had the CPU."""
-
-    mb_s: float
-    share: float
-
-
-def clean_rate(slices: Sequence[Slice]) -> float | None:
-    """Return the median rate of the clean slices in MB/s; None when there are too few of them."""
-    rates = sorted(one.mb_s for one in slices if one.share >= CLEAN_SHARE)
-    if len(rates) < NEEDED:
-        return None
-    middle = len(rates) // 2
-    return rates[middle] if len(rates) % 2 else (rates[middle - 1] + rates[middle]) / 2
-
-
-def usable_cpus(affinity: Sequence[int], quota: float | None) -> tuple[int, ...]:
-    """Return the CPUs to use: those this process may run on, no more of them than its cgroup's quota pays for."""
-    count = len(affinity) if quota is None else max(1, min(len(affinity), math.floor(quota)))
-    return tuple(sorted(affinity)[:count])
-
-
-def parse_cpu_max(text: str) -> float | None:
+class Times:
     """
-    Return a cgroup's quota in CPUs; None for no limit.
+    How long things may take.
 
     Args:
-        text: "max 100000" or "150000 100000" (microseconds of quota and period).
-
-    Source: Linux, Documentation/admin-guide/cgroup-v2.rst, "cpu.max".
+        quick: For a short look.
     """
-    quota, _, period = text.strip().partition(" ")
-    if quota == "max" or not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None
-    return int(quota) / int(period)
 
+    def __init__(self, *, quick: bool) -> None:
+        self.wanted = NEEDED if quick else 2 * NEEDED
+        self.together_s, self.alone_s, self.triad_s = (1.4, 0.9, 0.6) if quick else (6.0, 1.25, 1.25)
+        self._ends = time.monotonic() + (9.0 if quick else 28.5)
 
-def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return the tightest quota of this process's cgroup and those above it, in CPUs; None for no limit."""
-    quotas: list[float | None] = []
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        number, _, rest = line.partition(":")
-        _, _, path = rest.partition(":")
-        if number != "0":
-            continue
-        place = root / path.lstrip("/")
-        files = [folder / "cpu.max" for folder in (place, *place.parents)]
-        quotas += [parse_cpu_max(file.read_text()) for file in files if file.is_file()]
-    limits = [one for one in quotas if one is not None]
-    return min(limits, default=None)
+    def limit_s(self, most_s: float) -> float:
+        """Return how long the next part may take, so that all of them stay within their 10 or 30 seconds."""
+        return max(0.0, min(most_s, self._ends - time.monotonic()))
 
 
 def run(request: Request, progress: Progress) -> Found:
-    """Measure one CPU alone, then all of them together."""
-    limit_s = QUICK_S if request.quick else FULL_S
-    cpus = usable_cpus(tuple(os.sched_getaffinity(0)), cgroup_quota())
-    progress("one cpu", 0, 2)
-    alone = _measure(cpus[:1], limit_s / 3)[0]
-    progress("all cpus", 1, 2)
-    together = _measure(cpus, limit_s)
-    progress("all cpus", 2, 2)
-    return judged(alone, together)
+    """Measure all threads together, then one alone, then the memory."""
+    where, times = usable(), Times(quick=request.quick)
+    if where.quota is not None and where.quota < 1:
+        raise Trouble(Code.DISTURBED, f"a control group's quota of {where.quota:g} CPUs leaves no thread undisturbed")
+    mhz = mean_mhz(where.cpus)
+    with Crew(where.cpus) as crew:
+        together: dict[str, Slices] = {}
+        for done, kernel in enumerate(KERNELS):
+            progress(f"{kernel.name}, all threads", done, 2 * len(KERNELS))
+            together[kernel.name] = crew.measure(kernel, times.wanted, times.limit_s(times.together_s))
+            if rates(together[kernel.name]) is None:
+                raise disturbed(kernel, together[kernel.name], where)
+        details = conditions(where, crew, mhz)
+        alone: dict[str, Slices] = {}
+        for done, kernel in enumerate(KERNELS, start=len(KERNELS)):
+            progress(f"{kernel.name}, one thread", done, 2 * len(KERNELS))
+            place = least_disturbed(together[kernel.name], where.fastest())
+            alone[kernel.name] = crew.measure(kernel, times.wanted, times.limit_s(times.alone_s), only=place)
+        details |= memory(crew, times)
+    progress("one thread", 2 * len(KERNELS), 2 * len(KERNELS))
+    return judged(together, alone, details)
 
 
-def judged(alone: Sequence[Slice], together: Sequence[Sequence[Slice]]) -> Found:
-    """Return a score where every process had enough clean slices; else raise `disturbed` with the shares."""
-    rates = [clean_rate(one) for one in together]
-    single = clean_rate(alone)
-    every = [one for many in together for one in many]
-    details = {
-        "cpus": len(together),
-        "clean_slices": sum(one.share >= CLEAN_SHARE for one in every),
-        "slices": len(every),
-        "reference_mb_s": REFERENCE_MB_S,
-        "mean_share": round(sum(one.share for one in every) / len(every), 3) if every else 0.0,
-        "openssl": hashlib.sha256().name,
+def judged(together: Mapping[str, Slices], alone: Mapping[str, Slices], details: Mapping[str, Any]) -> Found:
+    """
+    Return the score and all that stands behind it.
+
+    Args:
+        together: By kernel, of all processes; enough of them clean.
+        alone: By kernel, of the one that worked alone; without enough clean ones there is no `cpu_score_single`.
+        details: More of them.
+    """
+    references = [kernel.reference for kernel in KERNELS]
+    every = [one for kernel in KERNELS if (one := rates(together[kernel.name]))]
+    single = [one for kernel in KERNELS if (one := rates(alone[kernel.name]))]
+    ends = [[one.least for one in every], [one.most for one in every]]
+    told: dict[str, Any] = {"spread": {"cpu_score": [points(totals, references) for totals in ends]}}
+    if len(single) == len(KERNELS):
+        told["cpu_score_single"] = points([one.total for one in single], references)
+    told["kernels"] = {kernel.name: row(kernel, together[kernel.name], alone[kernel.name]) for kernel in KERNELS}
+    score = points([one.total for one in every], references)
+    return Found(figures={"cpu_score": score}, details={**told, **details})
+
+
+def row(kernel: Kernel, together: Slices, alone: Slices) -> dict[str, Any]:
+    """Return what is told of one kernel: all threads' rate and spread, a thread's lowest and highest, one alone."""
+    found: dict[str, Any] = {"unit": kernel.unit, **counts(together)}
+    if (every := rates(together)) is not None:
+        found |= {name: rounded(value) for name, value in structs.asdict(every).items()}
+    if (one := rates(alone)) is not None:
+        found["alone"] = {name: rounded(getattr(one, name)) for name in ("total", "least", "most")}
+    return found
+
+
+def counts(slices: Slices) -> dict[str, Any]:
+    """Return how many slices there were, how many of them counted, and the share of the CPUs that was had."""
+    return {
+        "slices": sum(map(len, slices)),
+        "clean_slices": sum(len(clean(one)) for one in slices),
+        "mean_share": rounded(mean_share(slices)),
     }
-    if single is not None:
-        details["cpu_score_single"] = round(1000 * single / REFERENCE_MB_S, 1)
-    clean = [one for one in rates if one is not None]
-    if len(clean) < len(rates) or not rates:
-        words = f"other work took the CPU: {details['clean_slices']} of {len(every)} slices were undisturbed"
-        raise Unmeasured(Code.DISTURBED, words, (Mark.DISTURBED,), **details)
-    details["mb_s"] = round(sum(clean), 1)
-    return Found(figures={"cpu_score": round(1000 * sum(clean) / REFERENCE_MB_S, 1)}, details=details)
 
 
-def _measure(cpus: Sequence[int], limit_s: float) -> list[list[Slice]]:
-    """Run one process for each CPU at the same time, kept to it where that is allowed; return each one's slices."""
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(len(cpus))
-    started = []
-    for cpu in cpus:
-        mine, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(cpu, barrier, limit_s, theirs, os.getpid()), daemon=True)
-        process.start()
-        theirs.close()
-        started.append((process, mine))
+def disturbed(kernel: Kernel, slices: Slices, where: Usable) -> Unmeasured:
+    """Return why there is no score: a sum over some threads would be a wrong one, not a lower one."""
+    told = counts(slices)
+    words = (
+        f"other work took the CPU: {told['clean_slices']} of {told['slices']} slices of {kernel.name} were undisturbed"
+    )
+    if where.quota is not None:
+        words += f"; a control group's quota is {where.quota:g} CPUs"
+    return Unmeasured(Code.DISTURBED, words, (Mark.DISTURBED,), kernel=kernel.name, **told, **cpus(where))
+
+
+def cpus(where: Usable) -> dict[str, Any]:
+    """Return which CPUs were used, and out of how many."""
+    told: dict[str, Any] = {"threads": len(where.cpus), "affinity": where.affinity, "online": where.online}
+    if where.quota is not None:
+        told["quota_cpus"] = where.quota
+    if where.kinds:
+        told["hybrid"] = {kind: sum(cpu in numbers for cpu in where.cpus) for kind, numbers in where.kinds.items()}
+    return told
+
+
+def conditions(where: Usable, crew: Crew, mhz: int | None) -> dict[str, Any]:
+    """Return what a reader needs beside the rates; to be asked while the CPUs are still warm."""
+    clocks = {"before": mhz, "after": mean_mhz(where.cpus)}
+    return {
+        **cpus(where),
+        "pinned": sum(one.pinned for one in crew.hello),
+        "mhz": {when: clock for when, clock in clocks.items() if clock is not None},
+        "machine": machine(),
+        "software": crew.hello[0].software,
+    }
+
+
+def memory(crew: Crew, times: Times) -> dict[str, Any]:
+    """Return the memory's bandwidth, all threads together; or why there is none, which leaves the score as it is."""
+    needed = 3 * TRIAD_ARRAY_BYTES * len(crew.workers)
+    if needed > available_bytes() // 2:
+        return {"triad": f"not measured: it takes {needed / 1e9:.1f} GB, more than half of what is available"}
     try:
-        return [mine.recv() for _, mine in started]
-    finally:
-        for process, mine in started:
-            mine.close()
-            process.join(5)
+        found = rates(crew.measure(TRIAD, NEEDED, times.limit_s(times.triad_s)))
+    except Trouble as trouble:
+        # A control group may have less memory than the machine, and then a process was killed.
+        return {"triad": f"not measured: {trouble.detail}"}
+    if found is None:
+        return {"triad": "not measured: other work took the CPU"}
+    return {"triad_gb_s": rounded(found.total), "triad_least_gb_s": rounded(found.least)}
 
 
-def _work(
-    cpu: int, barrier: "multiprocessing.synchronize.Barrier", limit_s: float, out: Connection, parent: int
-) -> None:
-    die_with_parent(parent)
-    # The shipped unit does not allow it: the scheduler then spreads as many processes as there are CPUs by itself, and
-    # what it does not spread is seen in the slices' shares.
-    with suppress(PermissionError):
-        os.sched_setaffinity(0, {cpu})
-    hashlib.sha256(BLOCK).digest()
-    barrier.wait(30)
-    ends = time.perf_counter() + limit_s
-    slices: list[Slice] = []
-    while time.perf_counter() < ends and sum(one.share >= CLEAN_SHARE for one in slices) < WANTED:
-        slices.append(_slice())
-    out.send(slices)
-
-
-def _slice() -> Slice:
-    blocks = 0
-    wall, cpu = time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < SLICE_S:
-        hashlib.sha256(BLOCK).digest()
-        blocks += 1
-    passed_s = time.perf_counter() - wall
-    return Slice(mb_s=blocks * len(BLOCK) / 1e6 / passed_s, share=(time.process_time() - cpu) / passed_s)
+def rounded(value: float) -> float:
+    """Return a value with four significant digits."""
+    return float(f"{value:.4g}")
 
 
 BENCHMARK = Benchmark(name=BenchmarkName.CPU, method_version=METHOD, deadline_s=40.0, run=run)
