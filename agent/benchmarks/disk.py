@@ -7,8 +7,9 @@ start to its end, `PASSES` times or for `sequential_s`, whichever comes first; w
 way. A full look does 4 KiB blocks in random order after that, which are details and no figures.
 
 A phase's figure is the median of its slices of 0.5 s, without the first one (the ramp) and the last one (in which time
-or bytes ran out); of fewer than three such slices, all bytes over the whole time. Beside it: the *burst*, the mean of
-the first 2 s, and what is *sustained*, the median of the last half of the slices, where a phase lasted 4 s or longer.
+or bytes ran out); of fewer than three such slices (or a median of 0), all bytes over the whole time. Beside it: the
+*burst*, the mean of the first 2 s, and what is *sustained*, the median of the last half of the slices, where a phase
+lasted 4 s or longer.
 """
 
 import errno
@@ -85,9 +86,9 @@ class Measured(Struct, frozen=True, kw_only=True):
 def rate_mb_s(moved: Moved) -> float:
     """Return a phase's figure in MB/s (10^6), as this file's head defines it."""
     slices = moved.series_mb_s[1:]
-    if len(slices) >= LEAST_SLICES:
-        return round(statistics.median(slices), 1)
-    return round(moved.total_bytes / 1e6 / moved.passed_s, 1)
+    median = statistics.median(slices) if len(slices) >= LEAST_SLICES else 0.0
+    # Also where a disk stalls in most slices: it is slow then, and not at 0.
+    return round(median or moved.total_bytes / 1e6 / moved.passed_s, 1)
 
 
 def burst_and_sustained_mb_s(series_mb_s: Sequence[float]) -> tuple[float, float] | None:
