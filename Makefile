@@ -10,7 +10,8 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test lint check format services bench bench-cpu bench-wipe wheel clean
+.PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-wipe \
+  wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -58,6 +59,9 @@ bench-wipe: env  ## measure the wiper beside rm and find, and what the usual too
 	$(BIN)/python tests/load/wipe_cost.py $(ARGS)
 	$(BIN)/python tests/load/wipe_peers.py
 	$(BIN)/python tests/load/wipe_peers.py --calm
+
+bench-disk: env  ## measure the disk benchmark's own engines beside fio, in pairs (ARGS)
+	$(BIN)/python tests/load/disk_pairs.py $(ARGS)
 
 wheel: env       ## build the wheel and the source archive into dist/
 	$(UV) build --quiet
