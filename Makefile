@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test lint check format services bench bench-wipe wheel clean
+.PHONY: help env demo test lint check format services bench bench-gpu bench-wipe wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ services: env    ## install the servers that some tests start (they skip without
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
 	$(UV) sync --quiet --frozen --extra collector --group bench
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
+
+bench-gpu: env   ## measure the GPU benchmark beside PyTorch or CuPy (needs a GPU; ARGS="--python FILE")
+	$(BIN)/python tests/load/gpu_peers.py $(ARGS)
 
 bench-wipe: env  ## measure the wiper beside rm and find, and what the usual tools leave (root; ARGS)
 	$(BIN)/python tests/load/wipe_cost.py $(ARGS)

@@ -23,9 +23,9 @@ EVEN = 0.9
 POWER_CAP = 0x4
 REASONS = {
     POWER_CAP: "power_cap",
-    0x8: "hardware_slowdown",
-    0x20: "software_thermal",
-    0x40: "hardware_thermal",
+    0x8: "hw_slowdown",
+    0x20: "sw_thermal",
+    0x40: "hw_thermal",
     0x80: "power_brake",
 }
 """Those of NVML's clocks event reasons that make a mark. Source: NVML API reference, nvmlClocksEventReasons."""
