@@ -9,6 +9,7 @@ libraries only, on no real GPU.
 """
 
 import asyncio
+import statistics
 from typing import Any
 
 import msgspec
@@ -27,6 +28,9 @@ PRODUCTS = ("fp16", "fp32")
 COPIES = {"memory": "memory_gb_s", "to_gpu": "to_gpu_gb_s", "to_host": "to_host_gb_s"}
 MOST_OTHERS = 8
 """Processes of others that are named; more would only fill the details."""
+
+MOST_WORDS = 200
+"""Of a GPU's reason."""
 
 
 def run(request: Request, progress: Progress) -> Found:
@@ -122,13 +126,13 @@ def _gpu(went: Run, index: int, reasons: tuple[str, ...]) -> dict[str, Any]:
     card, one = went.cards[index], went.outcomes[index]
     told: dict[str, Any] = {"uuid": card.uuid, "pci": card.pci}
     if isinstance(one, Failure):
-        return told | {"code": one.code, "reason": one.reason}
+        return told | {"code": one.code, "reason": one.reason[:MOST_WORDS]}
     for name in PRODUCTS:
         told[name] = _product(went, index, one.timings[name])
     told |= {title: significant(one.timings[name].median / GIGA) for name, title in COPIES.items()}
-    links = [look.pcie for name in ("to_gpu", "to_host") for look in judge.within(went.looks, index, one.timings[name])]
+    links = [look.pcie for timing in one.timings.values() for look in judge.within(went.looks, index, timing)]
     known = [link for link in links if link]
-    told |= {"pcie": max(known)} if known else {}
+    told |= {"pcie": statistics.mode(known)} if known else {}
     return told | ({"reasons": list(reasons)} if reasons else {})
 
 

@@ -108,7 +108,7 @@ class Cuda:
     def take_of_host(self, size: int) -> int:
         """Return the address of so many bytes of the machine's memory, kept in place so that the GPU may fetch them."""
         address = ctypes.c_void_p()
-        self.call("cuMemAllocHost_v2", ctypes.byref(address), ctypes.c_size_t(size))
+        self.call("cuMemHostAlloc", ctypes.byref(address), ctypes.c_size_t(size), ctypes.c_uint(0))
         return address.value or 0
 
     def fill(self, address: int, size: int, value: int) -> None:

@@ -6,16 +6,15 @@ This process itself loads nothing of NVIDIA's.
 
 import asyncio
 import contextlib
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from agent.engines.gpu import judge
+from agent.engines.gpu.children import Start, death, process_of
 from agent.engines.gpu.cublas import ENVIRONMENT
 from agent.engines.gpu.records import PHASES, Card, Failure, Measured, Plan, Said, Task, Watched
 from agent.gpu.cuda import ALONE
@@ -25,9 +24,6 @@ ONE = (sys.executable, "-P", "-m", "agent.engines.gpu.one")
 WATCH = (sys.executable, "-P", "-m", "agent.engines.gpu.watch")
 """`-P`: never import from the directory the agent happens to be started in."""
 BUS = Path("/sys/bus/pci/devices")
-END_S = 2.0
-MOST_LINE_BYTES = 2**20
-_OTHERS = ("CUDA_", "CUBLAS", "CUBLASLT_", "NVIDIA_", "NVBLAS_")
 
 Progress = Callable[[str, int, int], None]
 
@@ -51,32 +47,6 @@ class Run(Struct, frozen=True, kw_only=True):
     looks: tuple[Watched, ...]
     ours: tuple[int, ...]
     names: Mapping[int, str]
-
-
-class Start:
-    """A line at which everybody waits until all who are still there have come."""
-
-    def __init__(self, runners: int) -> None:
-        self._runners = runners
-        self._here = 0
-        self._go = asyncio.Event()
-
-    async def wait(self) -> None:
-        """Wait for the others."""
-        self._here += 1
-        go = self._go
-        self._check()
-        await go.wait()
-
-    def leave(self) -> None:
-        """Be waited for no more."""
-        self._runners -= 1
-        self._check()
-
-    def _check(self) -> None:
-        if self._here >= self._runners:
-            self._go.set()
-            self._go, self._here = asyncio.Event(), 0
 
 
 class Watcher:
@@ -120,31 +90,6 @@ class Watcher:
         raise Trouble(Code.DISTURBED, busy) if busy else Trouble(Code.BENCHMARK_FAILED, "NVML gave no answer")
 
 
-@contextlib.asynccontextmanager
-async def _process(*argv: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a process; at the end it is killed, and waited for unless it hangs in the driver."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        str(os.getpid()),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env=_clean(os.environ) | environment,
-        limit=MOST_LINE_BYTES,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), END_S)
-
-
-def _clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what would change how a GPU works."""
-    return {name: value for name, value in environment.items() if not name.startswith(_OTHERS)}
-
-
 async def measure(plan: Plan, nonce: bytes | None, progress: Progress, bus: Path = BUS) -> Run:
     """
     Measure all GPUs of this machine at once.
@@ -164,7 +109,7 @@ async def measure(plan: Plan, nonce: bytes | None, progress: Progress, bus: Path
     ]
     if trouble := judge.absent(devices):
         raise trouble
-    async with _process(*WATCH) as process:
+    async with process_of(*WATCH) as process:
         watcher = Watcher(process, await _first(process, plan.patience_s))
         if trouble := judge.refused(watcher.cards, bound):
             raise trouble
@@ -185,7 +130,7 @@ async def _first(process: asyncio.subprocess.Process, patience_s: float) -> Watc
         words = f"NVML gave no answer within {patience_s:.0f} s: it hangs in the driver"
         raise Trouble(Code.BENCHMARK_FAILED, words) from None
     if not raw:
-        raise Trouble(Code.BENCHMARK_FAILED, f"NVML's process {await _death(process)}")
+        raise Trouble(Code.BENCHMARK_FAILED, f"NVML's process {await death(process)}")
     first = msgspec.json.decode(raw, type=Watched)
     if first.error:
         raise Trouble(Code(first.code), first.error)
@@ -197,7 +142,7 @@ async def _all(plan: Plan, nonce: bytes | None, watcher: Watcher, progress: Prog
 
     async def one(card: Card) -> Measured | Failure:
         try:
-            async with _process(*ONE, CUDA_VISIBLE_DEVICES=card.uuid, **ALONE, **ENVIRONMENT) as process:
+            async with process_of(*ONE, CUDA_VISIBLE_DEVICES=card.uuid, **ALONE, **ENVIRONMENT) as process:
                 ours.append(process.pid)
                 return await _converse(process, Task(plan=plan, uuid=card.uuid, nonce=nonce), start, progress)
         finally:
@@ -229,7 +174,7 @@ async def _converse(
         except TimeoutError:
             return Failure(Code.BENCHMARK_FAILED, f"no word for {limit_s:.0f} s since {phase}: it hangs in the driver")
         if not raw:
-            return Failure(Code.BENCHMARK_FAILED, f"its process {await _death(process)} after {phase}")
+            return Failure(Code.BENCHMARK_FAILED, f"its process {await death(process)} after {phase}")
         said = msgspec.json.decode(raw, type=Said)
         if found := said.measured or said.failure:
             return found
@@ -238,15 +183,6 @@ async def _converse(
         await start.wait()
         # One that died meanwhile is noticed by its silence.
         process.stdin.write(b"\n")
-
-
-async def _death(process: asyncio.subprocess.Process) -> str:
-    """Say how a process ended that closed its pipe."""
-    try:
-        status = await asyncio.wait_for(process.wait(), END_S)
-    except TimeoutError:
-        return "closed its pipe"
-    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
 
 
 def _inside(bus: Path) -> list[Path]:

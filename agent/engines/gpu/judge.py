@@ -189,8 +189,9 @@ def intruders(looks: Sequence[Watched], ours: Sequence[int], from_s: float, unti
 
 
 def within(looks: Sequence[Watched], index: int, timing: Timing) -> list[Reading]:
-    """Return what one GPU did during a phase."""
-    return [one.readings[index] for one in looks if timing.began_s <= one.at_s <= timing.ended_s]
+    """Return what one GPU did during a phase, as far as it answered."""
+    readings = [one.readings[index] for one in looks if timing.began_s <= one.at_s <= timing.ended_s]
+    return [one for one in readings if not one.error]
 
 
 def reasons(readings: Sequence[Reading]) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ int cuMemAlloc_v2(unsigned long long *address, size_t size) {
     return !(*address = (unsigned long long)malloc(size));
 }
 int cuMemFree_v2(unsigned long long address) { free((void *)address); return 0; }
-int cuMemAllocHost_v2(void **address, size_t size) { return !(*address = calloc(size, 1)); }
+int cuMemHostAlloc(void **address, size_t size, unsigned flags) { return flags || !(*address = calloc(size, 1)); }
 int cuMemcpyHtoD_v2(unsigned long long to, const void *from, size_t size) {
     changes++;
     memcpy((void *)to, from, size);
