@@ -10,7 +10,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import FileIO
 from itertools import pairwise
@@ -128,10 +128,31 @@ def product(cuda: Cuda, cublas: Cublas, kind: Kind, task: Task, size: int, go: C
     Raises:
         Trouble: `benchmark_failed`: it multiplied wrongly, or has too little memory.
     """
-    side = size * size * kind.item_bytes
-    left, right, result = take(cuda, side), take(cuda, side), take(cuda, side)
+    left, right, result = (take(cuda, size * size * kind.item_bytes) for _ in range(3))
     seed = os.urandom(32) if task.nonce is None else task.nonce + f"{task.uuid} {kind.name}".encode()
     places = judge.chosen(seed, size)
+    lefts, rights = _factors(cuda, left, right, size, kind, places)
+    timing = steady(
+        cuda, lambda: cublas.multiply(kind, left, right, result, size), task.plan.product, go, 2.0 * size**3
+    )
+    for number, (row, column) in enumerate(places):
+        raw = cuda.download(result + (column * size + row) * kind.item_bytes, kind.item_bytes)
+        got = float(np.frombuffer(raw, NUMBERS[kind.name])[0])
+        terms = lefts[:, number] * rights[column]
+        expected, norm = float(terms.sum()), float(np.linalg.norm(terms))
+        # Not a number is not within anything either.
+        if not abs(got - expected) <= judge.tolerance(kind.name, size, expected, norm):
+            words = f"wrong product: element ({row}, {column}) of a {kind.name} product is {got:g}, not {expected:g}"
+            raise Trouble(Code.BENCHMARK_FAILED, words)
+    for address in (left, right, result):
+        cuda.give_back(address)
+    return timing
+
+
+def _factors(
+    cuda: Cuda, left: int, right: int, size: int, kind: Kind, places: Sequence[tuple[int, int]]
+) -> tuple[Any, dict[int, Any]]:
+    """Fill both factors with random numbers; return the left one's rows and the right one's columns at some places."""
     dice = np.random.default_rng()
     rows = [row for row, _ in places]
     # Column by column: a row lies over all of them, in a chunk each.
@@ -139,20 +160,7 @@ def product(cuda: Cuda, cublas: Cublas, kind: Kind, task: Task, size: int, go: C
     rights: dict[int, Any] = {}
     for first, chunk in _poured(cuda, right, size, kind, dice):
         rights |= {one: chunk[one - first].astype(np.float64) for _, one in places if 0 <= one - first < len(chunk)}
-    timing = steady(
-        cuda, lambda: cublas.multiply(kind, left, right, result, size), task.plan.product, go, 2.0 * size**3
-    )
-    for number, (row, column) in enumerate(places):
-        raw = cuda.download(result + (column * size + row) * kind.item_bytes, kind.item_bytes)
-        terms = lefts[:, number] * rights[column]
-        got, expected = float(np.frombuffer(raw, NUMBERS[kind.name])[0]), float(terms.sum())
-        # Not a number is not within anything either.
-        if not abs(got - expected) <= judge.tolerance(kind.name, size, expected, float(np.linalg.norm(terms))):
-            words = f"wrong product: element ({row}, {column}) of a {kind.name} product is {got:g}, not {expected:g}"
-            raise Trouble(Code.BENCHMARK_FAILED, words)
-    for address in (left, right, result):
-        cuda.give_back(address)
-    return timing
+    return lefts, rights
 
 
 def _poured(cuda: Cuda, address: int, size: int, kind: Kind, dice: np.random.Generator) -> Iterator[tuple[int, Any]]:
