@@ -12,6 +12,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 
 .PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-wipe \
   wheel clean
+  wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -54,6 +55,8 @@ bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
 
 bench-cpu: env   ## how far runs of the CPU benchmark lie apart, beside sysbench, 7-Zip and stress-ng (5 min each; ARGS)
 	$(BIN)/python tests/load/cpu_spread.py $(ARGS)
+bench-gpu: env   ## measure the GPU benchmark beside PyTorch or CuPy (needs a GPU; ARGS="--python FILE")
+	$(BIN)/python tests/load/gpu_peers.py $(ARGS)
 
 bench-wipe: env  ## measure the wiper beside rm and find, and what the usual tools leave (root; ARGS)
 	$(BIN)/python tests/load/wipe_cost.py $(ARGS)

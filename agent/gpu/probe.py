@@ -16,7 +16,7 @@ import pynvml as nvml
 
 Readings = dict[str, int | float | str | bool]
 
-_REMEDIES: dict[int, str] = {
+REMEDIES: dict[int, str] = {
     nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
         "libnvidia-ml.so.1 is missing: install the NVIDIA driver (on Ubuntu: sudo ubuntu-drivers install --gpgpu)"
     ),
@@ -125,7 +125,7 @@ def main() -> int:
                 begun = True
             answer = read_gpus()
         except nvml.NVMLError as error:
-            answer = {"error": _REMEDIES.get(error.value, f"NVML: {error}")}
+            answer = {"error": REMEDIES.get(error.value, f"NVML: {error}")}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         if "error" in answer:

@@ -26,11 +26,12 @@ int cuInit(unsigned flags) {
     return 100; /* no device */
 }
 int cuDeviceGet(int *device, int number) { *device = number; return number ? 101 : 0; }
-int cuCtxCreate_v2(void **context, unsigned flags, int device) {
-    (void)flags; (void)device;
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    (void)device;
     *context = &used;
     return !strcmp(mode, "cuda_refuses") ? 46 : 0; /* device unavailable */
 }
+int cuCtxSetCurrent(void *context) { return context != &used; }
 int cuMemGetInfo_v2(size_t *free, size_t *all) { *free = total - used - taken; *all = total; return 0; }
 int cuMemAlloc_v2(unsigned long long *address, size_t size) {
     if (size > (total - used - taken) / 2 + 1) return 2;

@@ -1,14 +1,19 @@
 /*
- * A libnvidia-ml.so.1 for wipes: GPUs whose settings stand in a file and can be changed, with processes on them.
+ * A libnvidia-ml.so.1 for wipes and benchmarks: GPUs whose settings stand in a file and can be changed, with processes.
  *
  * The file is $FAKE_GPUS or /run/fake-gpus: a line with how it behaves ("answer", "hang", "segfault", "not_loaded",
  * "no_permission" to change anything), then
  *   gpu UUID persistence compute_mode power_mw graphics_mhz memory_mhz ecc ecc_pending mig mig_pending used_mib total_mib
  *   lost UUID
  *   process GPU PID MIB        (MIB -1: not told)
+ *   sensors GPU MHZ MILLIWATTS CELSIUS REASONS USE_PERCENT
+ * A file named like it with ".lost.UUID" behind is a GPU that was lost later; ".context.UUID.PID" is a process that
+ * computes on one for as long as it lives (both are written by the benchmarks' stand-in for libcuda).
  * As a device it opens the file with ".device" behind its name, and it prints: the one must not end in the other.
  */
 #include <fcntl.h>
+#include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +26,7 @@ struct process { int gpu, pid; long long mib; };
 struct listed { unsigned pid; unsigned long long used; unsigned instance, compute; };
 static struct gpu gpus[MOST];
 static struct process processes[MOST];
+static unsigned sensors[MOST][5];
 static int gpu_count, process_count;
 static char mode[32];
 
@@ -29,6 +35,7 @@ static const char *file(void) { const char *path = getenv("FAKE_GPUS"); return p
 static void load(void) {
     char line[512];
     FILE *from = fopen(file(), "r");
+    int number = 0, at = 0;
     gpu_count = process_count = 0;
     if (!from || fscanf(from, "%31s\n", mode) != 1) abort();
     while (fgets(line, sizeof line, from)) {
@@ -42,6 +49,9 @@ static void load(void) {
             gpu->lost = 1, gpu_count++;
         else if (sscanf(line, "process %d %d %lld", &one->gpu, &one->pid, &one->mib) == 3)
             process_count++;
+        else if (sscanf(line, "sensors %d %n", &number, &at) == 1 && at)
+            sscanf(line + at, "%u %u %u %u %u", sensors[number], sensors[number] + 1, sensors[number] + 2,
+                   sensors[number] + 3, sensors[number] + 4);
     }
     fclose(from);
 }
@@ -118,6 +128,21 @@ int nvmlDeviceGetMemoryInfo(void *gpu, unsigned long long *memory) {
     memory[0] = one->is[TOTAL] << 20, memory[2] = one->is[USED] << 20, memory[1] = memory[0] - memory[2];
     return 0;
 }
+/* Adds the processes that have a context, as far as there is room; returns how many there are with them. */
+static unsigned contexts(const char *uuid, unsigned here, unsigned room, struct listed *out) {
+    char pattern[600];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s.context.%s.*", file(), uuid);
+    if (glob(pattern, 0, NULL, &found)) return here;
+    for (size_t at = 0; at < found.gl_pathc; at++) {
+        int pid = atoi(strrchr(found.gl_pathv[at], '.') + 1);
+        if (kill(pid, 0)) continue;
+        if (here < room && out) out[here] = (struct listed){pid, 1 << 20, ~0U, ~0U};
+        here++;
+    }
+    globfree(&found);
+    return here;
+}
 int nvmlDeviceGetComputeRunningProcesses_v3(void *gpu, unsigned *count, struct listed *out) {
     unsigned here = 0, room = *count;
     load();
@@ -128,6 +153,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *gpu, unsigned *count, struct l
             out[here] = (struct listed){one->pid, one->mib < 0 ? ~0ULL : (unsigned long long)one->mib << 20, ~0U, ~0U};
         here++;
     }
+    here = contexts(gpus[(long)gpu - 1].uuid, here, room, out);
     *count = here;
     return here > room ? 7 : 0; /* insufficient size */
 }
@@ -142,3 +168,31 @@ int nvmlDeviceSetApplicationsClocks(void *gpu, unsigned memory, unsigned graphic
     return set(gpu, MEMORY, memory) | set(gpu, GRAPHICS, graphics);
 }
 int nvmlDeviceResetApplicationsClocks(void *gpu) { return set(gpu, MEMORY, 2000) | set(gpu, GRAPHICS, 1000); }
+
+static int sense(void *handle, int which, unsigned *value) {
+    char name[600];
+    snprintf(name, sizeof name, "%s.lost.%s", file(), of(handle)->uuid);
+    *value = sensors[(long)handle - 1][which];
+    return access(name, F_OK) ? 0 : 15; /* GPU is lost */
+}
+int nvmlSystemGetDriverVersion(char *out, unsigned size) { return snprintf(out, size, "550.90.07") < 0; }
+int nvmlDeviceGetName(void *gpu, char *out, unsigned size) { (void)gpu; return snprintf(out, size, "Fake H100") < 0; }
+int nvmlDeviceGetPciInfo_v3(void *gpu, char *out) {
+    return snprintf(out + 36, 32, "00000000:%02lX:00.0", 0x17 + 0x10 * ((long)gpu - 1)) < 0;
+}
+int nvmlDeviceGetClockInfo(void *gpu, unsigned kind, unsigned *is) { (void)kind; return sense(gpu, 0, is); }
+int nvmlDeviceGetMaxClockInfo(void *gpu, unsigned kind, unsigned *is) { (void)gpu; (void)kind; return *is = 1980, 0; }
+int nvmlDeviceGetPowerUsage(void *gpu, unsigned *is) { return sense(gpu, 1, is); }
+int nvmlDeviceGetEnforcedPowerLimit(void *gpu, unsigned *is) { return get(gpu, POWER, is); }
+int nvmlDeviceGetTemperature(void *gpu, unsigned kind, unsigned *is) { (void)kind; return sense(gpu, 2, is); }
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *gpu, unsigned long long *is) {
+    unsigned value;
+    int code = sense(gpu, 3, &value);
+    *is = value;
+    return code;
+}
+int nvmlDeviceGetUtilizationRates(void *gpu, unsigned *is) { is[1] = 0; return sense(gpu, 4, is); }
+int nvmlDeviceGetMaxPcieLinkGeneration(void *gpu, unsigned *is) { (void)gpu; return *is = 5, 0; }
+int nvmlDeviceGetMaxPcieLinkWidth(void *gpu, unsigned *is) { (void)gpu; return *is = 16, 0; }
+int nvmlDeviceGetCurrPcieLinkGeneration(void *gpu, unsigned *is) { (void)gpu; return *is = 4, 0; }
+int nvmlDeviceGetCurrPcieLinkWidth(void *gpu, unsigned *is) { (void)gpu; return *is = 16, 0; }

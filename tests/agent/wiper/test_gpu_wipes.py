@@ -264,7 +264,7 @@ def test_memory_that_cannot_be_filled_is_told(cards, tenant, filling):
     """And costs the wipe nothing: it is more than was promised."""
     cards.are(gpu(1), mode="cuda_refuses")
     evidence = filling(tenant)
-    assert "the memory of a GPU was not filled: cuCtxCreate_v2 failed with 46" in place(evidence).notes
+    assert "the memory of a GPU was not filled: cuDevicePrimaryCtxRetain failed with 46" in place(evidence).notes
     assert any(one.startswith(NOT_FILLED) for one in evidence.limits)
     assert doubts(evidence) == []
 

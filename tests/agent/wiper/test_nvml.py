@@ -115,7 +115,10 @@ def test_memory_is_filled_in_pieces(ask, tmp_path):
 
 @pytest.mark.parametrize(
     ("uuid", "mode", "words"),
-    [("GPU-2", "answer", "cuInit failed with 100"), ("GPU-1", "cuda_refuses", "cuCtxCreate_v2 failed with 46")],
+    [
+        ("GPU-2", "answer", "cuInit failed with 100"),
+        ("GPU-1", "cuda_refuses", "cuDevicePrimaryCtxRetain failed with 46"),
+    ],
 )
 def test_memory_that_cannot_be_filled_is_told(ask, uuid, mode, words):
     """A card that is gone; one whose compute mode forbids it."""
