@@ -29,6 +29,8 @@ MOST_SECONDS = 30.0
 """Of one direction."""
 SAMPLE_S = 0.1
 """How often a stream's counts are looked at."""
+BLOCK_BYTES = 256 * 1024
+"""That one call moves, and that a receiver reads at once."""
 BODY_BYTES = 64 * 1024
 """The largest body that either end reads."""
 
@@ -57,9 +59,10 @@ class Slot(Struct, frozen=True, kw_only=True):
 
 
 class SeenRequest(Struct, frozen=True, kw_only=True):
-    """What the machine's kernel tells of its sending up; None where it tells nothing."""
+    """What the machine's kernel tells of its sending up, None where nothing; and of the way down, `Way.unread`."""
 
     up: Sending | None = None
+    down_unread: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class Way(Struct, frozen=True, kw_only=True):
@@ -74,6 +77,7 @@ class Way(Struct, frozen=True, kw_only=True):
         moved_bytes: From the first byte to the last, the ramp included.
         streams: How many carried it.
         cpu: CPU time that this end spent a second, in CPUs.
+        unread: Share of looks in which more than a block had arrived and waited for this end to read it.
         sending: As this end's kernel saw it, if this end was the sender.
     """
 
@@ -84,6 +88,7 @@ class Way(Struct, frozen=True, kw_only=True):
     moved_bytes: Bits
     streams: int
     cpu: float
+    unread: float = 0.0
     sending: Sending | None = None
 
 
@@ -96,12 +101,16 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Sample(Struct, frozen=True, array_like=True):
-    """One look at a stream: when in seconds, bytes that had arrived, CPU seconds spent, and the sender's account."""
+    """
+    One look at a stream: when in seconds, bytes that had arrived, CPU seconds of its thread, the sender's account, and
+    bytes that wait to be read at the receiver.
+    """
 
     at_s: float
     moved: int
     cpu_s: float
     tcp: TcpInfo | None = None
+    unread: int = 0
 
 
 Series = Sequence[Sample]
@@ -140,7 +149,9 @@ def way(streams: Sequence[Series], seconds: float) -> Way | None:
     edges = [starts + number * step for number in range(count + 1)]
     sums = [sum(moved_at(one, edge) for one in begun) for edge in edges]
     rates = [round((after - before) * 8 / step) for before, after in pairwise(sums)]
-    looks = [[(one.at_s, one.tcp) for one in series if one.tcp and starts <= one.at_s <= edges[-1]] for series in begun]
+    counted = [[one for one in series if starts <= one.at_s <= edges[-1]] for series in begun]
+    looks = [[(one.at_s, one.tcp) for one in series if one.tcp] for series in counted]
+    later = [one for series in counted for one in series]
     return Way(
         bit_s=round(statistics.median(rates)),
         least_bit_s=min(rates),
@@ -149,6 +160,7 @@ def way(streams: Sequence[Series], seconds: float) -> Way | None:
         moved_bytes=sum(one[-1].moved for one in begun),
         streams=len(begun),
         cpu=round(sum(one[-1].cpu_s - one[0].cpu_s for one in begun) / max(last - first, step), 3),
+        unread=round(statistics.mean(one.unread > BLOCK_BYTES for one in later), 3) if later else 0.0,
         sending=sending(looks),
     )
 
@@ -164,14 +176,14 @@ def moved_at(series: Series, at_s: float) -> float:
     return one.moved + (other.moved - one.moved) * (at_s - one.at_s) / (other.at_s - one.at_s)
 
 
-def limited_by(direction: str, told: Sending) -> str:
-    """Return what held one direction: "path", "client" or "server"; up, the client is the sender."""
+def limited_by(direction: str, told: Sending, unread: float) -> str:
+    """Return what held one direction, by its two ends' accounts: "path", "client" or "server"; up, the client sends."""
     ends = (
         {"sender": "server", "receiver": "client"}
         if direction == "down"
         else {"sender": "client", "receiver": "server"}
     )
-    return ends.get(limit_of(told), "path")
+    return ends.get(limit_of(told, unread), "path")
 
 
 def same_address(one: Address, other: Address) -> bool:

@@ -108,13 +108,19 @@ def sending(streams: Sequence[Sequence[tuple[float, TcpInfo]]]) -> Sending | Non
     )
 
 
-def limit_of(told: Sending) -> str:
+def limit_of(told: Sending, unread: float) -> str:
     """
     Return what held a sender: "path", "receiver" or "sender", whichever took the most of its time.
 
     A sender that always has data under way, and is told to wait by nobody, waits for the path.
+
+    Args:
+        told: By the sender.
+        unread: Share of the time in which the receiver had not read what had arrived, 0 to 1. A program that is too
+            slow does not always show in the window: before it is full, its kernel acknowledges late, as if far away.
     """
     own = max(1 - told.busy, told.buffer_limited, told.application_limited)
-    if max(own, told.receiver_limited) < HELD:
+    theirs = max(told.receiver_limited, unread)
+    if max(own, theirs) < HELD:
         return "path"
-    return "receiver" if told.receiver_limited >= own else "sender"
+    return "receiver" if theirs >= own else "sender"

@@ -44,8 +44,8 @@ def judged(measured: Measured) -> Found:
     """Return the figure, its marks, and what is behind it."""
     seen, down = measured.seen, measured.down
     limits = {
-        "down": limit("down", seen.down.sending),
-        "up": limit("up", measured.sent_up.sending),
+        "down": limit("down", seen.down.sending, down.unread),
+        "up": limit("up", measured.sent_up.sending, seen.up.unread),
     }
     lower = "up" if seen.up.bit_s < down.bit_s else "down"
     bit_s = min(seen.up.bit_s, down.bit_s)
@@ -72,9 +72,9 @@ def judged(measured: Measured) -> Found:
     )
 
 
-def limit(direction: str, told: Sending | None) -> str | None:
+def limit(direction: str, told: Sending | None, unread: float) -> str | None:
     """Return what held a direction; None where the sender's kernel does not tell."""
-    return None if told is None else limited_by(direction, told)
+    return None if told is None else limited_by(direction, told, unread)
 
 
 def described(received: Way, sending: Sending | None, limit: str | None, **cpu: float) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def described(received: Way, sending: Sending | None, limit: str | None, **cpu: 
         "slices": received.slices,
         "streams": received.streams,
         "limited_by": limit,
+        "unread": received.unread,
         "sending": msgspec.to_builtins(sending),
         **cpu,
     }

@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
         while register.running(slot) and time.monotonic() < ends_s:
             time.sleep(0.05)
         capacity = self.server.rules.capacity_bit_s
-        seen = witnessed(slot, register.finish(slot), request.up, capacity, self.server.key, datetime.now(UTC))
+        seen = witnessed(slot, register.finish(slot), request, capacity, self.server.key, datetime.now(UTC))
         log.info("slot.witnessed", ticket_id=slot.ticket_id, up_bit_s=seen.up.bit_s, down_bit_s=seen.down.bit_s)
         self._answer(HTTPStatus.OK, msgspec.json.encode(seen))
 

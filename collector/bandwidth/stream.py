@@ -1,14 +1,16 @@
 """One stream: bytes without meaning, by blocking calls of a thread of its own, and looks at it from another."""
 
+import fcntl
 import os
 import socket
+import sys
+import termios
 import threading
 import time
 
-from shared.bandwidth import Sample
+from shared.bandwidth import BLOCK_BYTES, Sample
 from shared.tcpinfo import TCP_INFO_BYTES, TcpInfo, parse
 
-BLOCK_BYTES = 256 * 1024
 _SENT = memoryview(os.urandom(4 * BLOCK_BYTES))
 """What is sent, in turns: nothing on the way can make it smaller."""
 
@@ -76,5 +78,10 @@ class Stream:
                 moved=moved,
                 cpu_s=round(time.clock_gettime(self._cpu), 4),
                 tcp=tcp if self.direction == "down" else None,
+                unread=_unread(self._sock) if self.direction == "up" else 0,
             )
         )
+
+
+def _unread(sock: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -6,16 +6,15 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from collector.bandwidth.register import HeldSlot
-from shared.bandwidth import Seen, Series, limited_by, way
+from shared.bandwidth import Seen, SeenRequest, Series, limited_by, way
 from shared.codes import Code, Trouble
 from shared.documents import BandwidthWitness, sign
-from shared.tcpinfo import Sending
 
 
 def witnessed(
     slot: HeldSlot,
     streams: Mapping[str, Sequence[Series]],
-    sent_up: Sending | None,
+    told: SeenRequest,
     capacity_bit_s: int,
     key: Ed25519PrivateKey,
     now: datetime,
@@ -26,7 +25,7 @@ def witnessed(
     Args:
         slot: Which is over.
         streams: Of each direction, what they carried.
-        sent_up: What the machine says of its sending: its kernel alone knows; it decides no figure.
+        told: What the machine says that its kernel alone knows; it decides no figure.
         capacity_bit_s: The server's link.
         key: Signs.
         now: The time.
@@ -37,7 +36,8 @@ def witnessed(
     up, down = way(streams["up"], slot.seconds), way(streams["down"], slot.seconds)
     if up is None or down is None:
         raise Trouble(Code.CONFLICT, f"nothing was measured {'up' if up is None else 'down'} in this slot")
-    lower, told = ("up", sent_up) if up.bit_s < down.bit_s else ("down", down.sending)
+    lower = "up" if up.bit_s < down.bit_s else "down"
+    sending, unread = (told.up, up.unread) if lower == "up" else (down.sending, told.down_unread)
     witness = BandwidthWitness(
         ticket_id=slot.ticket_id,
         hardware_id=slot.hardware_id,
@@ -46,7 +46,7 @@ def witnessed(
         up_bytes=up.moved_bytes,
         down_bytes=down.moved_bytes,
         streams=max(up.streams, down.streams),
-        limited_by=limited_by(lower, told) if told is not None else "path",
+        limited_by=limited_by(lower, sending, unread) if sending is not None else "path",
         capacity_bit_s=capacity_bit_s,
         ended_at=now,
     )

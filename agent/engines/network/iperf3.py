@@ -26,13 +26,15 @@ _PLACE = re.compile(r"(?:\[([0-9a-fA-F:.%]+)\]|([A-Za-z0-9][A-Za-z0-9._-]*)):(\d
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What iperf3 told of one direction: goodput at the receiver, the least and most of its seconds, and its version."""
+    """What iperf3 told of one direction: goodput at the receiver, of its seconds least and most, CPUs used at each end."""
 
     bit_s: float
     least_bit_s: float
     most_bit_s: float
     moved_bytes: int
     resent: int | None
+    client_cpu: float
+    server_cpu: float
     version: str
 
 
@@ -78,6 +80,8 @@ def parse(text: str) -> Told:
             most_bit_s=max(slices),
             moved_bytes=int(received["bytes"]),
             resent=sent.get("retransmits"),
+            client_cpu=round(told["end"]["cpu_utilization_percent"]["host_total"] / 100, 3),
+            server_cpu=round(told["end"]["cpu_utilization_percent"]["remote_total"] / 100, 3),
             version=str(told["start"]["version"])[:60],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

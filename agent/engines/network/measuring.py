@@ -83,7 +83,7 @@ class Measurement:
         down = self._direction("down", slot, planned)
         up = self._direction("up", slot, planned)
         received, sent = _way(down, planned), _way(up, planned)
-        seen = self._server.ask(WITNESS, SeenRequest(up=sent.sending), Seen, slot.token)
+        seen = self._server.ask(WITNESS, SeenRequest(up=sent.sending, down_unread=received.unread), Seen, slot.token)
         believed(seen, slot, read(self._ticket.payload, BandwidthTicket).ticket_id, sent)
         return Measured(
             plan=planned,

@@ -1,23 +1,25 @@
 """One direction of a measurement: several streams, a thread each, and looks at them until the time is over."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from agent.engines.network.planning import Plan
 from agent.engines.network.wire import CONNECT_S, SILENCE_S
-from shared.bandwidth import SAMPLE_S, Sample, ramp_s
+from shared.bandwidth import BLOCK_BYTES, SAMPLE_S, Sample, ramp_s
 from shared.codes import Code, Trouble
 from shared.tcpinfo import TCP_INFO_BYTES, TcpInfo, parse
 
 STREAMS = 4
 FAST_STREAMS, FAST_BIT_S = 8, 4e9
 """Streams where the ramp shows a rate above this one, which four threads may not exhaust."""
-BLOCK_BYTES = 256 * 1024
 TAIL_S = 0.3
 """More than the time to be measured, so that the other end sees all of it too."""
 RESET = struct.pack("ii", 1, 0)
@@ -60,7 +62,15 @@ class Stream:
             return
         tcp = None if self._down else _tcp_info(self.sock)
         moved = self._moved if tcp is None else tcp.bytes_acked - self._acked_before
-        self.series.append(Sample(at_s=time.monotonic(), moved=moved, cpu_s=time.clock_gettime(self._cpu), tcp=tcp))
+        self.series.append(
+            Sample(
+                at_s=time.monotonic(),
+                moved=moved,
+                cpu_s=time.clock_gettime(self._cpu),
+                tcp=tcp,
+                unread=_unread(self.sock) if self._down else 0,
+            )
+        )
 
     def stop(self) -> None:
         """End it now; what is still under way is dropped."""
@@ -170,3 +180,7 @@ def _check(streams: Sequence[Stream]) -> None:
 
 def _tcp_info(sock: socket.socket) -> TcpInfo | None:
     return parse(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES))
+
+
+def _unread(sock: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
