@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test lint check format services bench bench-wipe wheel clean
+.PHONY: help env demo test lint check format services bench bench-wipe bench-network wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ bench-wipe: env  ## measure the wiper beside rm and find, and what the usual too
 	$(BIN)/python tests/load/wipe_cost.py $(ARGS)
 	$(BIN)/python tests/load/wipe_peers.py
 	$(BIN)/python tests/load/wipe_peers.py --calm
+
+bench-network: env  ## measure bandwidth beside iperf3, and whether the limit is named right (root, iperf3; ARGS)
+	$(BIN)/python tests/load/bandwidth_peers.py $(ARGS)
 
 wheel: env       ## build the wheel and the source archive into dist/
 	$(UV) build --quiet

@@ -1,6 +1,7 @@
 """What a measuring server answers: four addresses, and problem documents for everything else."""
 
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -40,6 +41,9 @@ LAST_S = 5.0
 """How much longer than asked for a stream may stand before it is cut off."""
 SETTLE_S = 3.0
 """How long the witness waits for streams to end."""
+
+READ_OFF_S = 0.5
+"""How long a peer may be silent before a refused request is closed."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -185,6 +189,15 @@ class Handler(BaseHTTPRequestHandler):
         problem = problem_of(trouble)
         wait = {"Retry-After": str(trouble.wait_s)} if isinstance(trouble, Full) else {}
         self._answer(HTTPStatus(problem.status), msgspec.json.encode(problem), CONTENT_TYPE, wait)
+        self._read_off()
+
+    def _read_off(self) -> None:
+        """Take in some of what the peer still sends: closing over unread bytes would take the answer away from it."""
+        socket.socket.shutdown(self.request, socket.SHUT_WR)
+        self.request.settimeout(READ_OFF_S)
+        left = 4 * BODY_BYTES
+        while left > 0 and (got := self.request.recv(BODY_BYTES)):
+            left -= len(got)
 
     def _answer(
         self, status: HTTPStatus, body: bytes, kind: str = "application/json", headers: dict[str, str] | None = None

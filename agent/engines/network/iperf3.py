@@ -26,7 +26,7 @@ _PLACE = re.compile(r"(?:\[([0-9a-fA-F:.%]+)\]|([A-Za-z0-9][A-Za-z0-9._-]*)):(\d
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What iperf3 told of one direction: goodput at the receiver, of its seconds least and most, CPUs used at each end."""
+    """What iperf3 told of one direction: goodput at the receiver, least and most of its seconds, each end's CPUs."""
 
     bit_s: float
     least_bit_s: float
