@@ -26,7 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         policy_file: What this provider allows; read by the wiper.
         benchmark_dir: Where the disk benchmark measures: the file system that tenants use.
         ca_file: A private certificate authority for the collector's address; empty for the system's.
-        network_tool: What measures bandwidth: "rackproof", at the platform's measuring server; or "iperf3", which nobody
+        network_tool: What measures bandwidth: "rackproof" at the platform's measuring server, or "iperf3", which nobody
             witnesses.
         iperf3_server: "HOST:PORT" of an iperf3 server, for that tool.
         network_budget_gb: GB (10^9) that bandwidth measurements may move in a month, both ways together; 0 for none at

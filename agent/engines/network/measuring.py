@@ -72,8 +72,9 @@ class Measurement:
         Measure down, then up.
 
         Raises:
-            Trouble: `no_server`, `over_budget`, `benchmark_failed` or `bad_configuration`.
+            Trouble: `no_server`, `over_budget`, `benchmark_failed`; `malformed`: the ticket is none.
         """
+        ticket_id = read(self._ticket.payload, BandwidthTicket).ticket_id
         link = link_bit_s(self._server)
         planned = plan(quick=quick, link_bit_s=link, budget_bytes=budget_bytes)
         request = SlotRequest(
@@ -84,7 +85,7 @@ class Measurement:
         up = self._direction("up", slot, planned)
         received, sent = _way(down, planned), _way(up, planned)
         seen = self._server.ask(WITNESS, SeenRequest(up=sent.sending, down_unread=received.unread), Seen, slot.token)
-        believed(seen, slot, read(self._ticket.payload, BandwidthTicket).ticket_id, sent)
+        believed(seen, slot, ticket_id, sent)
         return Measured(
             plan=planned,
             link_bit_s=link,

@@ -57,28 +57,23 @@ class Stream:
         return self.series[-1].moved if self.series else 0
 
     def look(self) -> None:
-        """Note how far it is."""
+        """Note how far it is; nothing more once its thread has ended, `trouble` then says why."""
         if self.sock is None or not self._cpu:
             return
-        tcp = None if self._down else _tcp_info(self.sock)
-        moved = self._moved if tcp is None else tcp.bytes_acked - self._acked_before
-        self.series.append(
-            Sample(
-                at_s=time.monotonic(),
-                moved=moved,
-                cpu_s=time.clock_gettime(self._cpu),
-                tcp=tcp,
-                unread=_unread(self.sock) if self._down else 0,
-            )
-        )
+        with contextlib.suppress(OSError):
+            cpu_s = time.clock_gettime(self._cpu)
+            tcp = None if self._down else _tcp_info(self.sock)
+            moved = self._moved if tcp is None else tcp.bytes_acked - self._acked_before
+            unread = _unread(self.sock) if self._down else 0
+            self.series.append(Sample(at_s=time.monotonic(), moved=moved, cpu_s=cpu_s, tcp=tcp, unread=unread))
 
     def stop(self) -> None:
         """End it now; what is still under way is dropped."""
         self._stopping = True
         self._go.set()
         if self.sock is not None:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             with contextlib.suppress(OSError):  # the other end may have been faster
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 # Not an SSLSocket's own, which would take the TLS state away from the thread that is using it.
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
             self._thread.join(SILENCE_S)
@@ -95,6 +90,9 @@ class Stream:
         finally:
             self.ready.set()
         self._go.wait()
+        if self._stopping:
+            self.sock.close()
+            return
         self._cpu = time.pthread_getcpuclockid(threading.get_ident())
         try:
             (self._receive if self._down else self._send)(self.sock)

@@ -85,8 +85,8 @@ class Server:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
         try:
             connection.request("POST", path, msgspec.json.encode(body), headers)
-            answer = connection.getresponse()
-            text = answer.read(BODY_BYTES)
+            with connection.getresponse() as answer:
+                text = answer.read(BODY_BYTES)
         except OSError as error:
             raise Trouble(Code.NO_SERVER, f"{self.name} went silent: {error.strerror or error}") from error
         except http.client.HTTPException as error:
