@@ -15,6 +15,8 @@ from shared.bandwidth import SLOTS, WITNESS, Seen, SeenRequest, Slot, SlotReques
 from shared.codes import Code, Trouble
 from shared.documents import BandwidthTicket, BandwidthWitness, MeasuringServer, open_signed, read
 
+LEAST_SLICES = 4
+"""Fewer are left where a link is much faster than was thought and the budget ends a direction."""
 MOST_WAIT_S = 20
 """How long a full server is waited for, once."""
 MORE_THAN_SENT, MORE_THAN_LINK = 1.25, 1.05
@@ -126,7 +128,7 @@ class Measurement:
 
 def _way(streams: Sequence[Stream], planned: Plan) -> Way:
     found = way([one.series for one in streams], planned.seconds)
-    if found is None:
+    if found is None or found.slices < LEAST_SLICES:
         raise Trouble(Code.OVER_BUDGET, "the data left this month were moved before anything could be measured")
     return found
 
