@@ -5,9 +5,9 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
-import psutil
 from msgspec import Struct
 
+from agent.engines.network.interface import link_bit_s
 from agent.engines.network.moving import Stream, move
 from agent.engines.network.planning import Plan, plan
 from agent.engines.network.wire import Busy, Server
@@ -77,7 +77,7 @@ class Measurement:
             Trouble: `no_server`, `over_budget`, `benchmark_failed`; `malformed`: the ticket is none.
         """
         ticket_id = read(self._ticket.payload, BandwidthTicket).ticket_id
-        link = link_bit_s(self._server)
+        link = link_bit_s(self._server.host, self._server.port)
         planned = plan(quick=quick, link_bit_s=link, budget_bytes=budget_bytes)
         request = SlotRequest(
             ticket=self._ticket, seconds=planned.seconds, link_bit_s=link, most_bytes=planned.most_bytes
@@ -148,21 +148,6 @@ def believed(seen: Seen, slot: Slot, ticket_id: str, sent: Way) -> None:
     witness = open_signed(seen.witness, BandwidthWitness, slot.public_key)
     if (witness.ticket_id, witness.up_bit_s, witness.down_bit_s) != (ticket_id, seen.up.bit_s, seen.down.bit_s):
         raise Trouble(Code.BENCHMARK_FAILED, "the server's witness is not about this measurement")
-
-
-def link_bit_s(server: Server) -> int | None:
-    """Return the speed of the interface that leads to the server, in bit/s; None where it does not tell."""
-    try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
-        family, kind, _, _, address = found[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(address)  # sends nothing: it only asks the kernel for the way
-            own = probe.getsockname()[0]
-    except OSError:
-        return None  # connecting will tell why
-    names = [name for name, all_ in psutil.net_if_addrs().items() if any(one.address == own for one in all_)]
-    speeds = psutil.net_if_stats()
-    return next((speeds[name].speed * 10**6 for name in names if name in speeds and speeds[name].speed > 0), None)
 
 
 def _told(sock: socket.socket) -> Socket:

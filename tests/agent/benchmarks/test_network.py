@@ -21,6 +21,7 @@ from agent.benchmarking import run_benchmarks
 from agent.benchmarks import Network, Request, Unmeasured
 from agent.benchmarks.network import judged, run
 from agent.engines.network import iperf3
+from agent.engines.network.interface import link_bit_s
 from agent.engines.network.measuring import Measured, believed
 from agent.engines.network.planning import LEAST_S, Plan, plan
 from shared.bandwidth import Seen, Slot, Way
@@ -135,6 +136,24 @@ def test_a_plan_never_costs_more_than_the_budget(quick, link, budget):
         return
     assert LEAST_S <= planned.seconds <= (3 if quick else 10)
     assert 2 * planned.most_bytes <= budget
+
+
+def test_an_interface_without_a_speed_is_unknown_and_a_veths_is_read(missing):
+    """A name that leads nowhere is unknown too: connecting will tell why."""
+    assert link_bit_s("127.0.0.1", 1) is None
+    assert link_bit_s("::1", 1) is None
+    assert link_bit_s("no.such.host.invalid", 1) is None
+    if os.geteuid() != 0:
+        missing("a network namespace needs root")
+    code = "from agent.engines.network.interface import link_bit_s as s; print(s('10.219.8.2', 1), s('fd00::2', 1))"
+    up = "ip link add a0 type veth peer name b0 && ip addr add 10.219.8.1/24 dev a0 && ip addr add fd00::1/64 dev a0 nodad"
+    script = (
+        f'{up} && ip link set a0 up && ip link set b0 up && mount -t sysfs x /sys && exec {sys.executable} -c "{code}"'
+    )
+    told = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["10000000000", "10000000000"]
 
 
 class Fake:

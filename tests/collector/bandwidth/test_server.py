@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import subprocess
 import time
 
 import msgspec
@@ -11,7 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.bandwidth import PROTOCOL, Slot, SlotRequest
 from tests.measuring import Bandwidth
-from tests.system.harness import Program, wait_for
+from tests.system.harness import Program, program, wait_for
+
+
+KEY = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +269,31 @@ def test_a_second_server_does_not_share_the_port_unnoticed(own, tmp_path):
 def test_its_key_is_its_owners_only(own):
     """Mode 0600."""
     assert own.key_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "--link-gbps and --collector-key are needed"),
+        (["--link-gbps", "1", "--collector-key", "0" * 64], "small order"),
+        (["--link-gbps", "1", "--collector-key", KEY, "--listen", "0.0.0.0:8480"], "everybody on the way"),
+        (["--link-gbps", "1", "--collector-key", KEY, "--listen", "8480"], "HOST:PORT is wanted"),
+        (["--link-gbps", "1", "--collector-key", KEY, "--tls-cert", "/nowhere"], "belong together"),
+        (["--link-gbps", "1", "--collector-key", KEY, "--tls-cert", "/no", "--tls-key", "/no"], "No such file"),
+        (["--link-gbps", "1", "--collector-key", KEY, "--key-file", "/proc/x/own.key"], "state_unwritable"),
+    ],
+)
+def test_bad_options_end_in_one_line(tmp_path, more, words):
+    """And not in a server that is open to everybody."""
+    argv = program("collector", "bandwidth-server", "--key-file", str(tmp_path / "own.key"), *more)
+    told = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+    assert told.returncode not in {0, 70}
+    assert words in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_its_public_key_can_be_shown(own):
+    """The collector needs it, to believe what the server signs."""
+    argv = program("collector", "bandwidth-server", "--show-key", "--key-file", str(own.key_file))
+    told = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert told.stdout == own.public_key.hex() + "\n"
