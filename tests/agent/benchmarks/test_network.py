@@ -1,6 +1,7 @@
 """Bandwidth: a real server on loopback over TLS, iperf3, and servers that are slow, gone, or lie."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -75,6 +76,37 @@ async def test_a_measurement_has_a_figure_and_the_servers_signature_under_it(ser
     assert "unwitnessed" not in found.marks
     assert {one[0] for one in steps} == {"network: down", "network: up"}
     assert len(msgspec.json.encode(told)) < 8000
+
+
+def relay(door: socket.socket, port: int) -> None:
+    """A plain TCP proxy."""
+
+    def pump(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while got := one.recv(2**18):
+                other.sendall(got)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        one.close()
+
+    with contextlib.suppress(OSError):
+        while True:
+            near, _ = door.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+
+async def test_a_plain_tcp_proxy_between_is_fine(server):
+    """TLS goes through it, and nothing in the protocol names an address but the ticket."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=relay, args=(door, server.port), daemon=True).start()
+        place = MeasuringServer(url=f"https://127.0.0.1:{door.getsockname()[1]}", ticket=server.ticket())
+        (found,) = await run_benchmarks(["network"], asked(place, server.ca_file), quiet)
+        door.shutdown(socket.SHUT_RDWR)
+    assert found.code is None, found.reason
+    assert found.figures["network_bandwidth_gbps"] > 0.05
 
 
 async def test_a_ticket_works_once(server):
