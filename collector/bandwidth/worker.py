@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -189,6 +190,10 @@ class Worker(ThreadingHTTPServer):
             self._doors.leave(client_address[0])
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
-        """Tell what nobody foresaw; never to the client."""
+        """Tell what nobody foresaw, never to the client; one that is gone before its first byte is no news."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self.count('refusals_total{code="connection_lost"}')
+            return
         self.count('refusals_total{code="internal"}')
-        log.error("bandwidth.crashed", peer=client_address[0], exc_info=True)  # noqa: LOG014 - the standard server calls this in its handler
+        log.error("bandwidth.crashed", peer=client_address[0], exc_info=error)

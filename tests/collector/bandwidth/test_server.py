@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -125,6 +126,16 @@ class _anything:  # noqa: N801 - reads like a context
 
     def __exit__(self, kind, error, trace):
         return kind is None or issubclass(kind, ConnectionError)
+
+
+def test_peers_that_reset_at_once_leave_no_trace(server):
+    """A port scan must not fill the log."""
+    for _ in range(200):
+        sock = socket.create_connection(("127.0.0.1", server.port), 5)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+    wait_for(lambda: b'code="connection_lost"' in server.ask("GET", "/metrics")[2], 3, "them to be counted")
+    assert "crashed" not in server.log.read_text()
 
 
 @pytest.mark.slow
