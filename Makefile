@@ -13,6 +13,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 .PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-wipe \
   wheel clean
   wheel clean
+  wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -65,6 +66,8 @@ bench-wipe: env  ## measure the wiper beside rm and find, and what the usual too
 
 bench-disk: env  ## measure the disk benchmark's own engines beside fio, in pairs (ARGS)
 	$(BIN)/python tests/load/disk_pairs.py $(ARGS)
+bench-network: env  ## measure bandwidth beside iperf3, and whether the limit is named right (root, iperf3; ARGS)
+	$(BIN)/python tests/load/bandwidth_peers.py $(ARGS)
 
 wheel: env       ## build the wheel and the source archive into dist/
 	$(UV) build --quiet

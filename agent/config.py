@@ -26,6 +26,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         policy_file: What this provider allows; read by the wiper.
         benchmark_dir: Where the disk benchmark measures: the file system that tenants use.
         ca_file: A private certificate authority for the collector's address; empty for the system's.
+        network_tool: What measures bandwidth: "rackproof" at the platform's measuring server, or "iperf3", which nobody
+            witnesses.
+        iperf3_server: "HOST:PORT" of an iperf3 server, for that tool.
+        network_budget_gb: GB (10^9) that bandwidth measurements may move in a month, both ways together; 0 for none at
+            all. A full one moves 2.5 GB at 1 Gbit/s, 25 GB at 10 Gbit/s; a month has one or two.
         wiper_command: How the wiper is started; empty for this program's own.
         wiper_socket: Where the wiper listens that is a service of its own; empty to start one as a child process.
         sandbox_dir: A tree that stands for the machine, for demonstrations without root; empty on a real machine.
@@ -37,6 +42,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy_file: str = "/etc/rackproof/policy.toml"
     benchmark_dir: str = "/var/tmp"  # noqa: S108 - a directory of tenants' file system; the test file has no name
     ca_file: str = ""
+    network_tool: Literal["rackproof", "iperf3"] = "rackproof"
+    iperf3_server: Annotated[str, Meta(max_length=300)] = ""
+    network_budget_gb: Annotated[int, Meta(ge=0, le=1_000_000)] = 200
     wiper_command: tuple[str, ...] = ()
     wiper_socket: str = ""
     sandbox_dir: str = ""
@@ -62,6 +70,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def status_file(self) -> Path:
         """What `rackproof-agent status` reads."""
         return Path(self.state_dir, "status.json")
+
+    @property
+    def network_file(self) -> Path:
+        """What bandwidth measurements have moved this month."""
+        return Path(self.state_dir, "network.json")
 
     @property
     def wiper_key_file(self) -> Path:

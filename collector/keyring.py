@@ -36,12 +36,19 @@ def load_or_create(data_dir: Path) -> Keyring:
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Keyring(link=_key(data_dir / "link.key"), order=_key(data_dir / "order.key"))
+        return Keyring(link=key_at(data_dir / "link.key"), order=key_at(data_dir / "order.key"))
     except OSError as error:
         raise Trouble(Code.STATE_UNWRITABLE, f"{data_dir}: {error.strerror or error}") from error
 
 
-def _key(path: Path) -> Ed25519PrivateKey:
+def key_at(path: Path) -> Ed25519PrivateKey:
+    """
+    Read a key, making one where there is none.
+
+    Raises:
+        OSError: it cannot be read or made.
+        Trouble: `state_corrupt`.
+    """
     if not path.exists():
         _write_new(path, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode() + b"\n")
     try:

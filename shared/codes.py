@@ -65,6 +65,7 @@ class Code(StrEnum):
     BENCHMARK_FAILED = "benchmark_failed"
     NO_GPU = "no_gpu"
     NO_SERVER = "no_server"
+    TICKET_REFUSED = "ticket_refused"
     OVER_BUDGET = "over_budget"
     BOOKED = "booked"
     # API
@@ -143,6 +144,7 @@ MEANING: dict[Code, str] = {
     Code.BENCHMARK_FAILED: "The benchmark ended without a figure.",
     Code.NO_GPU: "There is no GPU that can be measured.",
     Code.NO_SERVER: "No measuring server was named, or it does not answer, or it is full.",
+    Code.TICKET_REFUSED: "The measuring server does not take this ticket: forged, used, expired, or for another one.",
     Code.OVER_BUDGET: "The month's data budget for bandwidth measurements is used up.",
     Code.BOOKED: "A tenant is on the machine, or is about to be; nothing is measured at his cost.",
     Code.UNAUTHENTICATED: "A valid API token is needed.",

@@ -121,6 +121,41 @@ def verify(
     ctx.exit(verifying.verify(paths, machine_keys, collector_keys, ctx.command_path, as_json=as_json))
 
 
+@commands.command("bandwidth-server")
+@click.option(
+    "--listen", default="127.0.0.1:8480", show_default=True, metavar="HOST:PORT", help="Address to listen on."
+)
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Address in tickets; may be repeated.")
+@click.option("--link-gbps", type=click.FloatRange(0.001, 1000), help="Speed of this server's link in Gbit/s.")
+@click.option("--collector-key", metavar="HEX|FILE", help="Public key of the collector whose tickets are taken.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/rackproof/bandwidth.key"),
+    show_default=True,
+    help="This server's own key, made on the first start; used tickets are kept beside it.",
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain (PEM).")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key (PEM).")
+@click.option("--plain-http", is_flag=True, help="Without TLS, also where others on the way could read a slot's token.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes; one for each CPU when left out.")
+@click.option("--show-key", is_flag=True, help="Print this server's public key in hex, and end.")
+def bandwidth_server(*, show_key: bool, key_file: Path, **flags: Any) -> None:
+    """
+    Run a measuring server for bandwidth, beside the collector or elsewhere.
+
+    It admits a machine with a ticket that the collector signed (GET /v1/collector_key has its key), as many at once as
+    60 % of its link has room for, and signs what it saw. The machines need --origin in their reach; a plain TCP proxy
+    between is fine. /healthz and /metrics answer on the same port.
+    """
+    from collector.cli import bandwidth  # noqa: PLC0415
+
+    if show_key:
+        click.echo(bandwidth.shown_key(key_file))
+    else:
+        bandwidth.serve(key_file=key_file, **flags)
+
+
 @commands.group()
 def token() -> None:
     """Make, list and revoke tokens."""

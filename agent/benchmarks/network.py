@@ -1,0 +1,124 @@
+"""
+Network: bandwidth to the platform's measuring server, the lower of up and down, and which end was the limit.
+
+`network/1`: goodput at the receiver in Gbit/s (10^9), over HTTPS, 4 streams (8 where the ramp shows more than
+4 Gbit/s), 10 s each way (3 s for a quick look), the first 2 s (1 s) left out, the median of slices of 0.5 s (0.25 s).
+With `network_tool = "iperf3"` the same times and streams by iperf3, which signs nothing and tells no limit.
+"""
+
+from typing import Any
+
+import msgspec
+
+from agent.benchmarks import Benchmark, Found, Progress, Request, Unmeasured
+from agent.engines.network import iperf3
+from agent.engines.network.measuring import Measured, Measurement
+from agent.engines.network.planning import plan
+from shared.bandwidth import Way, limited_by
+from shared.codes import Code, Trouble
+from shared.documents import BenchmarkName
+from shared.marks import Mark
+from shared.tcpinfo import Sending
+
+METHOD = "network/1"
+NEAR_CAPACITY = 0.8
+"""Share of the server's link above which the server may have been the limit, whatever the kernel says."""
+
+
+def run(request: Request, progress: Progress) -> Found:
+    """Measure with the tool that the operator chose."""
+    if request.network.tool == "iperf3":
+        return _by_iperf3(request, progress)
+    if request.network.tool != "rackproof":
+        raise Trouble(Code.BAD_CONFIGURATION, f"network_tool {request.network.tool!r}: rackproof or iperf3")
+    if request.server is None:
+        raise Trouble(Code.NO_SERVER, "no measuring server was named")
+    measurement = Measurement(request.server, request.network.ca_file, progress)
+    try:
+        return judged(measurement.measure(quick=request.quick, budget_bytes=request.network.budget_bytes))
+    except Trouble as trouble:
+        raise Unmeasured(trouble.code, trouble.detail, moved_bytes=measurement.moved_bytes) from trouble
+
+
+def judged(measured: Measured) -> Found:
+    """Return the figure, its marks, and what is behind it."""
+    seen, down = measured.seen, measured.down
+    limits = {
+        "down": limit("down", seen.down.sending, down.unread),
+        "up": limit("up", measured.sent_up.sending, seen.up.unread),
+    }
+    lower = "up" if seen.up.bit_s < down.bit_s else "down"
+    bit_s = min(seen.up.bit_s, down.bit_s)
+    bound = limits[lower] == "server" or bit_s > NEAR_CAPACITY * measured.capacity_bit_s
+    marks = {Mark.LOWER_BOUND: bound, Mark.UNWITNESSED: seen.witness is None}
+    details: dict[str, Any] = {
+        "tool": "rackproof",
+        "limited_by": limits[lower],
+        "down": described(down, seen.down.sending, limits["down"], client_cpu=down.cpu, server_cpu=seen.down.cpu),
+        "up": described(
+            seen.up, measured.sent_up.sending, limits["up"], client_cpu=measured.sent_up.cpu, server_cpu=seen.up.cpu
+        ),
+        "seconds": measured.plan.seconds,
+        "link_bit_s": measured.link_bit_s,
+        "capacity_bit_s": measured.capacity_bit_s,
+        "moved_bytes": measured.moved_bytes,
+        "socket": msgspec.to_builtins(measured.socket),
+        "witness": msgspec.to_builtins(seen.witness),
+    }
+    return Found(
+        figures={"network_bandwidth_gbps": round(bit_s / 1e9, 6)},
+        marks=tuple(mark for mark, there in marks.items() if there),
+        details=details,
+    )
+
+
+def limit(direction: str, told: Sending | None, unread: float) -> str | None:
+    """Return what held a direction; None where the sender's kernel does not tell."""
+    return None if told is None else limited_by(direction, told, unread)
+
+
+def described(received: Way, sending: Sending | None, limit: str | None, **cpu: float) -> dict[str, Any]:
+    """Return one direction as the receiver measured it, with the sender's account."""
+    return {
+        "gbps": round(received.bit_s / 1e9, 6),
+        "least_gbps": round(received.least_bit_s / 1e9, 6),
+        "most_gbps": round(received.most_bit_s / 1e9, 6),
+        "spread": spread(received),
+        "slices": received.slices,
+        "streams": received.streams,
+        "limited_by": limit,
+        "unread": received.unread,
+        "sending": msgspec.to_builtins(sending),
+        **cpu,
+    }
+
+
+def spread(received: Way) -> float | None:
+    """Return how far the slices are apart, as a share of their median; None where that is 0."""
+    return round((received.most_bit_s - received.least_bit_s) / received.bit_s, 3) if received.bit_s else None
+
+
+def _by_iperf3(request: Request, progress: Progress) -> Found:
+    server, moved = request.network.iperf3_server, 0
+    if not server:
+        raise Trouble(Code.NO_SERVER, "no iperf3 server was named")
+    planned = plan(quick=request.quick, link_bit_s=None, budget_bytes=request.network.budget_bytes)
+    told = {}
+    for number, direction in enumerate(("down", "up")):
+        progress(direction, number, 2)
+        try:
+            told[direction] = iperf3.measure(server, planned, down=direction == "down")
+        except Trouble as trouble:
+            raise Unmeasured(trouble.code, trouble.detail, moved_bytes=moved) from trouble
+        moved += told[direction].moved_bytes
+    progress("up", 2, 2)
+    bit_s = min(one.bit_s for one in told.values())
+    details = {name: msgspec.to_builtins(one) for name, one in told.items()}
+    return Found(
+        figures={"network_bandwidth_gbps": round(bit_s / 1e9, 6)},
+        marks=(Mark.UNWITNESSED,),
+        details={"tool": "iperf3", **details, "seconds": planned.seconds, "moved_bytes": moved},
+    )
+
+
+BENCHMARK = Benchmark(name=BenchmarkName.NETWORK, method_version=METHOD, deadline_s=120.0, run=run)

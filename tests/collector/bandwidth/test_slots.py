@@ -1,0 +1,147 @@
+"""Who is admitted, and whose ticket is good: decisions without a server."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.bandwidth import tickets
+from collector.bandwidth.register import Register
+from collector.bandwidth.slots import ROOM, Full, Held, claim_bit_s, wait_s
+from shared.bandwidth import SlotRequest
+from shared.codes import Code, Trouble
+from shared.documents import BandwidthTicket, BandwidthWitness, sign
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+HERE = "https://measure.example:8480"
+GBIT = 10**9
+
+
+def ticket(**changed) -> BandwidthTicket:
+    told = {
+        "ticket_id": "tkt_0001",
+        "hardware_id": "hw_00000001",
+        "server": HERE,
+        "not_after": NOW + timedelta(minutes=5),
+    }
+    return BandwidthTicket(**told | changed)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 400 * GBIT)), max_size=30), st.integers(10**6, 400 * GBIT))
+def test_what_is_admitted_never_claims_more_than_the_room(links, capacity):
+    """Whatever the machines' links are, and one that asks alone always gets in."""
+    held = []
+    for link in links:
+        claim = claim_bit_s(link, capacity)
+        if wait_s(held, claim, capacity, now_s=0.0) == 0:
+            held.append(Held(claim_bit_s=claim, ends_s=60.0))
+        assert sum(one.claim_bit_s for one in held) <= round(capacity * ROOM)
+    assert wait_s([], claim_bit_s(None, capacity), capacity, 0.0) == 0
+    assert not links or held
+
+
+def test_a_refused_machine_is_told_when_there_is_room():
+    """Two of 3 Gbit/s hold all of a 10 Gbit/s server's room; one of 4 has to wait for both."""
+    held = [Held(claim_bit_s=3 * GBIT, ends_s=130.0), Held(claim_bit_s=3 * GBIT, ends_s=110.4)]
+    assert wait_s(held, 3 * GBIT, 10 * GBIT, now_s=100.0) == 11
+    assert wait_s(held, 4 * GBIT, 10 * GBIT, now_s=100.0) == 30
+
+
+def test_a_fast_machine_claims_all_the_room_and_an_unknown_one_a_quarter_of_the_link():
+    """So one as fast as the server measures alone, and cannot be locked out for ever."""
+    assert claim_bit_s(100 * GBIT, 10 * GBIT) == 6 * GBIT
+    assert claim_bit_s(GBIT, 10 * GBIT) == GBIT
+    assert claim_bit_s(None, 10 * GBIT) == 2.5 * GBIT
+    assert claim_bit_s(0, 10 * GBIT) == 2.5 * GBIT
+
+
+def test_a_good_ticket_is_read():
+    """With or without a slash, in any case of letters."""
+    sealed = sign(ticket(server="https://Measure.example:8480/"), KEY)
+    assert tickets.judge(sealed, KEY.public_key().public_bytes_raw(), [HERE], NOW).ticket_id == "tkt_0001"
+
+
+@pytest.mark.parametrize(
+    ("sealed", "words"),
+    [
+        (sign(ticket(), OTHER), "bad_signature"),
+        (sign(ticket(server="https://other.example:8480"), KEY), "is for https://other"),
+        (sign(ticket(server=f"{HERE}0"), KEY), "is for"),
+        (sign(ticket(not_after=NOW), KEY), "time is over"),
+        (sign(ticket(not_after=NOW + timedelta(days=2)), KEY), "more than a day"),
+        (
+            sign(
+                BandwidthWitness(
+                    ticket_id="tkt_0001",
+                    hardware_id="hw_00000001",
+                    up_bit_s=1,
+                    down_bit_s=1,
+                    up_bytes=1,
+                    down_bytes=1,
+                    streams=4,
+                    limited_by="path",
+                    capacity_bit_s=1,
+                    ended_at=NOW,
+                ),
+                KEY,
+            ),
+            "wrong_document",
+        ),
+    ],
+    ids=["forged", "foreign", "longer-name", "expired", "for-ever", "no-ticket"],
+)
+def test_a_ticket_that_is_not_good_is_refused(sealed, words):
+    """By one code, with words about why."""
+    with pytest.raises(Trouble, match=words) as told:
+        tickets.judge(sealed, KEY.public_key().public_bytes_raw(), [HERE], NOW)
+    assert told.value.code is Code.TICKET_REFUSED
+
+
+def test_a_ticket_works_once_across_processes_and_restarts(tmp_path):
+    """The register is a file: a second worker, and the next server, know it too."""
+    path, request = tmp_path / "own.db", SlotRequest(ticket=sign(ticket(), KEY), seconds=10)
+    one, other = Register(path), Register(path)
+    one.admit("a" * 43, ticket(), request, 10 * GBIT, now_s=100.0)
+    with pytest.raises(Trouble, match="has been used"):
+        other.admit("b" * 43, ticket(), request, 10 * GBIT, now_s=100.0)
+    one.clear()
+    other.close()
+    again = Register(path)
+    with pytest.raises(Trouble, match="has been used"):
+        again.admit("b" * 43, ticket(), request, 10 * GBIT, now_s=0.0)
+    one.add({}, 0.0, NOW.timestamp() + 301)
+    again.admit("b" * 43, ticket(), request, 10 * GBIT, now_s=0.0)
+    one.close()
+    again.close()
+
+
+def test_a_full_server_does_not_use_the_ticket_up(tmp_path):
+    """It is good for the second try; and a slot that nobody gave back ends by itself."""
+    register = Register(tmp_path / "own.db")
+    request = SlotRequest(ticket=sign(ticket(), KEY), seconds=10)
+    for number in range(2):
+        register.admit(f"{number}" * 43, ticket(ticket_id=f"tkt_100{number}"), request, GBIT, now_s=100.0)
+    with pytest.raises(Full) as told:
+        register.admit("c" * 43, ticket(), request, GBIT, now_s=101.0)
+    assert told.value.wait_s == 44
+    register.admit("c" * 43, ticket(), request, GBIT, now_s=101.0 + told.value.wait_s)
+    with pytest.raises(Trouble, match="no slot has this token"):
+        register.slot("0" * 43, 146.0)
+    register.close()
+
+
+def test_a_slot_has_so_many_streams(tmp_path):
+    """In each direction."""
+    register = Register(tmp_path / "own.db")
+    register.admit("a" * 43, ticket(), SlotRequest(ticket=sign(ticket(), KEY), seconds=3), GBIT, now_s=0.0)
+    slot = register.slot("a" * 43, 1.0)
+    for _ in range(16):
+        register.open_stream(slot, "up")
+    with pytest.raises(Trouble, match="16 streams up"):
+        register.open_stream(slot, "up")
+    register.open_stream(slot, "down")
+    assert register.running(slot) == 17
+    register.close()
