@@ -12,8 +12,6 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 
 .PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-wipe \
   wheel clean
-  wheel clean
-  wheel clean
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
