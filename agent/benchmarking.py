@@ -6,13 +6,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 import structlog
 from msgspec import Struct
 
 from agent import benchmarks
-from agent.benchmarks import Benchmark, Progress, Request
+from agent.benchmarks import Benchmark, Network, Progress, Request
+from agent.budget import left_bytes
+from agent.budget import load as load_spent
+from agent.budget import save as save_spent
+from agent.config import Settings
 from agent.plugins import load
 from shared.codes import Code
 from shared.documents import BenchmarkName, Component
@@ -70,6 +75,33 @@ async def run_benchmarks(names: Sequence[str], request: Request, progress: Progr
             reason = f"this version has no {name} benchmark"
             found.append(_without(BenchmarkName(name), f"{name}/-", Code.UNSUPPORTED, reason))
     return tuple(found)
+
+
+def network_of(settings: Settings, now: datetime) -> Network:
+    """
+    Return how bandwidth is measured by these settings, within what is left of the month's budget.
+
+    Raises:
+        Trouble: `state_corrupt`: what was spent cannot be read.
+    """
+    return Network(
+        tool=settings.network_tool,
+        iperf3_server=settings.iperf3_server,
+        ca_file=settings.ca_file,
+        budget_bytes=left_bytes(load_spent(settings.network_file), settings.network_budget_gb, now),
+    )
+
+
+def account(settings: Settings, components: Sequence[Component], now: datetime) -> None:
+    """
+    Add what a run moved over the network to what is spent this month.
+
+    Raises:
+        Trouble: `state_corrupt` or `state_unwritable`.
+    """
+    moved = sum(one.details.get("moved_bytes", 0) for one in components if one.name is BenchmarkName.NETWORK)
+    if moved:
+        save_spent(settings.network_file, load_spent(settings.network_file).plus(moved, now))
 
 
 def figures(components: Sequence[Component]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from agent import identity, inventory, keys
-from agent.benchmarking import figures, run_benchmarks
+from agent.benchmarking import account, figures, network_of, run_benchmarks
 from agent.benchmarks import Request
 from agent.config import Settings, digest
 from agent.conversation import Ends, Mail
@@ -128,10 +128,12 @@ class Daemon:
             directory=self._settings.benchmark_dir,
             nonce=work.challenge.nonce if work.challenge else None,
             server=work.server,
+            network=network_of(self._settings, started_at),
         )
         make_way(self._journal.of_kinds(PRIVILEGED_KINDS))
         async with alone(self._settings.state_dir, LONGEST_WAIT_S):
             components = await run_benchmarks(work.components, request, report)
+        account(self._settings, components, started_at)
         return self._signatory.benchmark(order, envelope, started_at, components, figures(components))
 
     async def _report(self) -> None:

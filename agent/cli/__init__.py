@@ -110,17 +110,35 @@ def doctor(file: Path | None, *, as_json: bool, **flags: Any) -> None:
 @click.argument("names", nargs=-1, type=click.Choice(["cpu", "disk", "gpu", "network"]))
 @click.option("--quick", is_flag=True, help="A short look; its figures are never compared.")
 @click.option("--directory", "benchmark_dir", metavar="DIR", help="Where the disk is measured.")
+@click.option("--server", metavar="URL", help="Measuring server for the network; with --ticket-file.")
+@click.option("--ticket-file", type=click.Path(path_type=Path), help="The collector's ticket for it.")
+@click.option("--iperf3-server", metavar="HOST:PORT", help="Measure the network with iperf3 instead.")
 @click.option("--json", "as_json", is_flag=True, help="JSON.")
-def bench(file: Path | None, *, names: tuple[str, ...], quick: bool, as_json: bool, **flags: Any) -> None:
-    """Measure this machine: all benchmarks that exist, or those named."""
+def bench(
+    file: Path | None,
+    *,
+    names: tuple[str, ...],
+    quick: bool,
+    server: str | None,
+    ticket_file: Path | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """
+    Measure this machine: all benchmarks, or those named.
+
+    Refused while a tenant has access, and ended when one comes. Exit 1 when a figure is missing.
+    """
     import asyncio  # noqa: PLC0415
 
-    from agent.benchmarks import Request  # noqa: PLC0415
     from agent.cli.bench import bench as measure  # noqa: PLC0415
+    from agent.cli.bench import request_of  # noqa: PLC0415
 
+    if flags["iperf3_server"]:
+        flags["network_tool"] = "iperf3"
     settings = read(file, **flags)
-    request = Request(quick=quick, directory=settings.benchmark_dir)
-    sys.exit(asyncio.run(measure(settings, names or ("cpu", "disk"), request, as_json=as_json)))
+    request = request_of(settings, quick=quick, server=server, ticket_file=ticket_file)
+    sys.exit(asyncio.run(measure(settings, names or ("cpu", "disk", "gpu", "network"), request, as_json=as_json)))
 
 
 @commands.command()

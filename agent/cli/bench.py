@@ -4,20 +4,21 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import click
 import msgspec
 
-from agent.benchmarking import run_benchmarks
-from agent.benchmarks import Request
+from agent.benchmarking import account, network_of, run_benchmarks
+from agent.benchmarks import Network, Request
 from agent.config import Settings
 from agent.exclusive import alone
 from agent.status import read_status
 from shared.codes import Code, Trouble
 from shared.command_line import Exit
-from shared.documents import Component
+from shared.documents import Component, MeasuringServer
 from shared.marks import MEANING, Mark
 
 UNITS = {
@@ -41,10 +42,34 @@ async def bench(settings: Settings, names: Sequence[str], request: Request, *, a
         Trouble: `booked`: a tenant is on the machine, as far as this user may know; `busy`: something else measures.
     """
     nobody_pays(settings.status_file)
+    started_at = datetime.now(UTC)
     async with alone(settings.state_dir):
         components = await _unless_booked(settings.status_file, _measured(names, request))
     click.echo(msgspec.json.format(msgspec.json.encode(components)).decode() if as_json else in_words(components))
+    account(settings, components, started_at)
     return Exit.FINE if all(one.figures and one.code is None for one in components) else Exit.FOUND_A_PROBLEM
+
+
+def request_of(settings: Settings, *, quick: bool, server: str | None, ticket_file: Path | None) -> Request:
+    """
+    Return what the command line asks for.
+
+    Raises:
+        Trouble: `bad_configuration`: a server without a ticket, or what is no ticket; `state_corrupt`.
+    """
+    if (server is None) != (ticket_file is None):
+        raise Trouble(Code.BAD_CONFIGURATION, "--server and --ticket-file belong together")
+    named = None
+    if server is not None and ticket_file is not None:
+        try:
+            ticket = msgspec.json.decode(ticket_file.read_bytes())
+            named = msgspec.convert({"url": server, "ticket": ticket}, MeasuringServer)
+        except (OSError, ValueError) as error:
+            raise Trouble(Code.BAD_CONFIGURATION, f"--server, --ticket-file: {error}") from error
+    # Without either nothing is moved, and whoever may not read what was spent can still measure the rest.
+    used = named is not None or settings.network_tool == "iperf3"
+    network = network_of(settings, datetime.now(UTC)) if used else Network()
+    return Request(quick=quick, directory=settings.benchmark_dir, server=named, network=network)
 
 
 def nobody_pays(status_file: Path) -> None:
