@@ -15,10 +15,14 @@ from agent import benchmarks
 from agent.benchmarks import Benchmark, Progress, Request
 from agent.plugins import load
 from shared.codes import Code
-from shared.documents import BenchmarkName, Component
+from shared.documents import BenchmarkName, Challenge, ChallengeAnswer, Component
+from shared.records import FIGURES
 
 CHILD = (sys.executable, "-P", "-m", "agent.benchmarks")
 """`-P`: never import from the directory the agent happens to be started in."""
+CHALLENGED = (sys.executable, "-P", "-m", "agent.engines.challenge")
+ANSWER_S = 120.0
+"""The largest challenge is 1.1 TFLOP: half a minute of one slow CPU."""
 MOST_LINE_BYTES = 2**20
 
 log = structlog.get_logger()
@@ -31,17 +35,6 @@ class Line(Struct, frozen=True):
     done: int = 0
     of: int = 0
     component: Component | None = None
-
-
-FIGURES = (
-    "gpu_throughput_fp16",
-    "gpu_throughput_fp32",
-    "cpu_score",
-    "disk_read_mb_s",
-    "disk_write_mb_s",
-    "network_bandwidth_gbps",
-)
-"""The figures of a Benchmark record."""
 
 
 def known() -> dict[str, Benchmark]:
@@ -70,6 +63,26 @@ async def run_benchmarks(names: Sequence[str], request: Request, progress: Progr
             reason = f"this version has no {name} benchmark"
             found.append(_without(BenchmarkName(name), f"{name}/-", Code.UNSUPPORTED, reason))
     return tuple(found)
+
+
+async def answer(challenge: Challenge) -> ChallengeAnswer | None:
+    """Answer a challenge in a child process; None, with a line in the log, where that does not work here."""
+    child = await asyncio.create_subprocess_exec(
+        *CHALLENGED,
+        str(os.getpid()),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            out, _ = await child.communicate(msgspec.json.encode(challenge))
+        return msgspec.json.decode(out, type=ChallengeAnswer)
+    except (TimeoutError, msgspec.MsgspecError) as error:
+        log.error("challenge.not_answered", code=child.returncode, detail=f"{type(error).__name__}: {error}"[:200])
+        return None
+    finally:
+        await _end(child)
 
 
 def figures(components: Sequence[Component]) -> dict[str, float | None]:
