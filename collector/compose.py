@@ -15,14 +15,15 @@ import structlog
 from aiohttp import web
 
 from collector import keyring
-from collector.api.benchmarks import Benchmarks
 from collector.api.certificates import Certificates
 from collector.api.commands import Commands
+from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
 from collector.api.middleware import Doorkeeper
 from collector.api.observing import Figures, Observing
 from collector.api.records import Records
 from collector.api.routing import Route
+from collector.api.verification import Verification
 from collector.app import make_app
 from collector.benchmark_orders import BenchmarkOrders, measuring
 from collector.bus.local import LocalBell
@@ -154,7 +155,8 @@ def assemble(
         routes=[
             *Records(database, utc_now).routes(),
             *Certificates(database, evidence, keys.trust).routes(),
-            *Benchmarks(database, utc_now).routes(),
+            *Comparisons(database).routes(),
+            *Verification(database, utc_now).routes(),
             *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),

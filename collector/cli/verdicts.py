@@ -92,5 +92,7 @@ def _described(row: Benchmark) -> list[str]:
     for name, component in row.details.items():
         told = [*component.get("marks", ()), *([str(component["reason"])] if component.get("reason") else [])]
         made += [f"  {name}: {', '.join(told)}"] if told else []
-    made += [f"  {'shadow' if one.shadow else 'FLAG'} {one.code} {one.figure or ''}: {one.words}" for one in row.flags]
+    for one in row.flags:
+        about = f" {one.figure}" if one.figure else ""
+        made.append(f"  {'shadow' if one.shadow else 'FLAG'} {one.code}{about}: {one.words}")
     return made

@@ -86,7 +86,7 @@ async def seen_elsewhere(conn: AsyncConnection, uuids: Collection[str], hardware
     query = select(column.uuid, column.hardware_id).where(
         column.uuid.in_(list(uuids)), column.hardware_id != hardware_id
     )
-    return dict((await conn.execute(query.order_by(column.seen_at))).tuples().all())
+    return {row.uuid: row.hardware_id for row in await conn.execute(query.order_by(column.seen_at))}
 
 
 async def saw_gpus(conn: AsyncConnection, uuids: Collection[str], hardware_id: str, at: datetime) -> None:
@@ -171,17 +171,20 @@ async def due(
 
 async def sites(conn: AsyncConnection, customers: Collection[str], open_states: Collection[str]) -> dict[str, Site]:
     """Return, by customer, how many machines he has, and on how many of those online a benchmark is under way."""
-    counted = select(machine.c.customer_id, func.count()).where(machine.c.customer_id.in_(list(customers)))
-    total: dict[str, int] = dict((await conn.execute(counted.group_by(machine.c.customer_id))).tuples().all())
+    owner = machine.c.customer_id
+    counted = select(owner, func.count().label("n")).where(owner.in_(list(customers))).group_by(owner)
     at_work = (
-        select(machine.c.customer_id, func.count(machine.c.hardware_id.distinct()))
+        select(owner, func.count(machine.c.hardware_id.distinct()).label("n"))
         .join(command, command.c.hardware_id == machine.c.hardware_id)
         .join(live, live.c.hardware_id == machine.c.hardware_id)
         .where(command.c.kind == "benchmark", command.c.state.in_(list(open_states)), live.c.presence == "online")
-        .group_by(machine.c.customer_id)
+        .group_by(owner)
     )
-    running: dict[str, int] = dict((await conn.execute(at_work)).tuples().all())
-    return {one: Site(machines=count, running=running.get(one, 0)) for one, count in total.items()}
+    running = {row.customer_id: row.n for row in await conn.execute(at_work)}
+    return {
+        row.customer_id: Site(machines=row.n, running=running.get(row.customer_id, 0))
+        for row in await conn.execute(counted)
+    }
 
 
 async def put_off(conn: AsyncConnection, hardware_id: str, until: datetime) -> None:

@@ -1,63 +1,19 @@
-"""Benchmarks over REST: an admin's decisions, and figures beside others."""
+"""Benchmarks' figures beside others, over REST."""
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Annotated
-
-import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from collector.api.auditing import note
 from collector.api.records import key_in
-from collector.api.routing import ADMINS, Answer, Caller, Route, body_of, whole
+from collector.api.routing import Answer, Caller, Route, whole
 from collector.comparison import Difference, Month, Point, Standing, differences, standing, trend
 from collector.plausibility import FIGURE_NAMES
 from collector.store import benchmarks, records
 from collector.store.engine import Connection, Database
-from collector.verification import Verdict, decide
 from shared.codes import Code, Trouble
 from shared.flags import Flag
-from shared.records import Assurance, Benchmark, Machine, Moment, RecordId, VerificationStatus, Words
+from shared.records import Assurance, Benchmark, Machine, Moment, RecordId, VerificationStatus
 
-MOST_AT_ONCE = 200
 USUAL_POINTS, MOST_POINTS = 500, 2000
-
-
-class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """
-    An admin's decision on a benchmark. `reason`: needed for a rejection; the provider sees it.
-
-    `despite_flags`: approves one that bears flags.
-    """
-
-    decision: Verdict
-    reason: Words | None = None
-    despite_flags: bool = False
-
-
-class Decisions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same decision on several benchmarks."""
-
-    benchmark_ids: Annotated[tuple[RecordId, ...], Meta(min_length=1, max_length=MOST_AT_ONCE)]
-    decision: Verdict
-    reason: Words | None = None
-    despite_flags: bool = False
-
-
-class Decided(Struct, frozen=True, kw_only=True):
-    """What became of one of several: its new status, or the code and words of what stood in the way."""
-
-    benchmark_id: RecordId
-    admin_verification_status: VerificationStatus | None = None
-    code: str | None = None
-    detail: str | None = None
-
-
-class AllDecided(Struct, frozen=True, kw_only=True):
-    """What became of each, in the order asked."""
-
-    items: tuple[Decided, ...]
 
 
 class HistoryPoint(Struct, frozen=True, kw_only=True):
@@ -103,40 +59,20 @@ class Compared(Struct, frozen=True, kw_only=True):
     figures: tuple[Difference, ...]
 
 
-class Benchmarks:
+class Comparisons:
     """
-    Serves decisions and comparisons.
+    Serves comparisons.
 
     Args:
         database: Where benchmarks are.
-        now: The clock.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._now = now
 
     def routes(self) -> list[Route]:
-        """Return the operations on benchmarks beyond reading them."""
+        """Return the operations of comparing."""
         return [
-            Route(
-                method="POST",
-                path="/v1/benchmarks/{key}/verification",
-                handler=self.verify,
-                roles=ADMINS,
-                body=Decision,
-                answers=Benchmark,
-                summary="Approve or reject a benchmark; a decision can be made again.",
-            ),
-            Route(
-                method="POST",
-                path="/v1/benchmarks/verifications",
-                handler=self.verify_all,
-                roles=ADMINS,
-                body=Decisions,
-                answers=AllDecided,
-                summary="Approve or reject up to 200 benchmarks; each one's result is told.",
-            ),
             Route(
                 method="GET",
                 path="/v1/benchmarks/{key}/standing",
@@ -164,44 +100,6 @@ class Benchmarks:
                 summary="A machine's points of one figure over time, with each month's median.",
             ),
         ]
-
-    async def verify(self, request: web.Request, caller: Caller) -> Answer:
-        """Decide on one benchmark."""
-        asked = await body_of(request, Decision)
-        async with self._database.write() as conn:
-            return Answer(body=await self._decide(conn, caller, key_in(request), asked))
-
-    async def verify_all(self, request: web.Request, caller: Caller) -> Answer:
-        """Decide on several; one that cannot be decided does not keep the others from it."""
-        asked = await body_of(request, Decisions)
-        one = Decision(decision=asked.decision, reason=asked.reason, despite_flags=asked.despite_flags)
-        made: list[Decided] = []
-        async with self._database.write() as conn:
-            for key in dict.fromkeys(asked.benchmark_ids):
-                try:
-                    after = await self._decide(conn, caller, key, one)
-                    made.append(Decided(benchmark_id=key, admin_verification_status=after.admin_verification_status))
-                except Trouble as trouble:
-                    if trouble.code not in {Code.NOT_FOUND, Code.CONFLICT, Code.INVALID}:
-                        raise
-                    made.append(Decided(benchmark_id=key, code=trouble.code, detail=trouble.detail))
-        return Answer(body=AllDecided(items=tuple(made)))
-
-    async def _decide(self, conn: Connection, caller: Caller, key: str, asked: Decision) -> Benchmark:
-        now = self._now()
-        before, after = await decide(
-            conn, key, asked.decision, asked.reason, caller.name[:300], now, despite_flags=asked.despite_flags
-        )
-        await note(
-            conn,
-            caller,
-            now,
-            f"{asked.decision} benchmark",
-            key,
-            before={"admin_verification_status": before.admin_verification_status, "verified_by": before.verified_by},
-            after=msgspec.to_builtins(asked),
-        )
-        return after
 
     async def standing(self, request: web.Request, _caller: Caller) -> Answer:
         """Show where a benchmark stands."""
