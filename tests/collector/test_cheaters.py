@@ -288,6 +288,16 @@ async def test_what_is_no_figure_is_not_stored(site, text):
         assert await records.page(conn, Benchmark, {}, None, 10) == []
 
 
+async def test_half_a_character_in_the_details_is_not_stored(site):
+    """It could not be written into any answer again: one machine would spoil the list for everybody."""
+    order, envelope = await site.order(names="cpu")
+    raw = write(site.outcome(order, envelope, cpu(note="@"))).replace(b'"@"', b'"\\ud800"')
+    signed = seal(BenchmarkOutcome.PAYLOAD_TYPE, raw, agent_key("hw_1"))
+    with pytest.raises(Trouble) as caught:
+        await site.results.take("hw_1", Result(command_id=order.command_id, envelope=signed))
+    assert caught.value.code is Code.MALFORMED
+
+
 async def test_a_figure_beyond_any_hardware_becomes_null_with_its_number_told(site):
     """The others stand; the component says why there is none."""
     row = await site.run(cpu(), disk(read_mb_s=2e6))
