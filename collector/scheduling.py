@@ -12,6 +12,8 @@ RETRY = timedelta(days=1)
 """How long a machine is left alone after an order, whatever became of it."""
 SITE_SHARE = 10
 """One in so many of a customer's machines may be measured at once: they share power, cooling and a way out."""
+WAIT = timedelta(minutes=10)
+"""How long a machine waits whose site has its share; meanwhile it is not in the way of other sites' machines."""
 MOST_A_ROUND = 50
 
 
@@ -61,7 +63,9 @@ def plan(candidates: Iterable[Candidate], sites: Mapping[str, Site], now: dateti
         due = next_due(one.hardware_id, one.measured_at, every) if one.measured_at else now
         if due > now:
             put_off[one.hardware_id] = due
-        elif room.get(one.customer_id, 0) > 0 and len(measured) < MOST_A_ROUND:
+        elif room.get(one.customer_id, 0) <= 0:
+            put_off[one.hardware_id] = now + WAIT
+        elif len(measured) < MOST_A_ROUND:
             room[one.customer_id] -= 1
             measured.append(one)
     return Round(measured=tuple(measured), put_off=put_off)

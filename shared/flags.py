@@ -17,6 +17,7 @@ class FlagCode(StrEnum):
     REPLAYED = "replayed"
     # time
     ENDED_BEFORE_START = "ended_before_start"
+    ENDED_AFTER_RECEIPT = "ended_after_receipt"
     STARTED_BEFORE_ORDER = "started_before_order"
     NO_TIME_FOR_IT = "no_time_for_it"
     # GPU
@@ -58,6 +59,7 @@ MEANING: dict[FlagCode, str] = {
     FlagCode.JUMP: "Far from this machine's own figure before, with the same hardware.",
     FlagCode.REPLAYED: "Two figures are those of an earlier benchmark, digit for digit.",
     FlagCode.ENDED_BEFORE_START: "By the machine's own clock it ended before it started.",
+    FlagCode.ENDED_AFTER_RECEIPT: "It says it ended later than its result was here.",
     FlagCode.STARTED_BEFORE_ORDER: "It started before it was ordered.",
     FlagCode.NO_TIME_FOR_IT: "It says it ran for longer than there was time between the order and the answer.",
     FlagCode.OVER_BOUND: "More than this GPU can do at the clock that was observed.",

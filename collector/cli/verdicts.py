@@ -22,7 +22,7 @@ def lines(settings: Settings, filters: Mapping[str, object], limit: int, *, as_j
         return await records.page(conn, Benchmark, filters, None, limit, reverse=True)
 
     found = on_database(settings, work)
-    return [msgspec.json.encode(row).decode() if as_json else _line(row) for row in found]
+    return [msgspec.json.encode(row).decode() if as_json else plain(_line(row)) for row in found]
 
 
 def shown(settings: Settings, benchmark_id: str, *, as_json: bool) -> str:
@@ -39,7 +39,11 @@ def shown(settings: Settings, benchmark_id: str, *, as_json: bool) -> str:
     row = on_database(settings, work)
     if row is None:
         raise Trouble(Code.NOT_FOUND, f"no benchmark {benchmark_id}")
-    return msgspec.json.format(msgspec.json.encode(row)).decode() if as_json else "\n".join(_described(row))
+    return (
+        msgspec.json.format(msgspec.json.encode(row)).decode()
+        if as_json
+        else "\n".join(plain(line) for line in _described(row))
+    )
 
 
 def decide_all(
@@ -73,6 +77,11 @@ def decide_all(
             )
 
     on_database(settings, work)
+
+
+def plain(line: str) -> str:
+    """Return a line without what a terminal would obey: some of its words are a machine's."""
+    return "".join(sign if sign.isprintable() else "?" for sign in line)
 
 
 def _line(row: Benchmark) -> str:

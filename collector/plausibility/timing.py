@@ -16,14 +16,19 @@ ANSWER_WITHIN = timedelta(hours=1)
 
 
 def order(seen: Seen) -> Iterator[Flag]:
-    """See that it ended after it started, and started after it was ordered."""
+    """See that it ended after it started, and that both lie between the order and its result."""
     outcome, context = seen.outcome, seen.context
     if outcome.collected_at < outcome.started_at:
         early_s = (outcome.started_at - outcome.collected_at).total_seconds()
         words = f"it ended {early_s:,.1f} s before it started"
         yield flag(FlagCode.ENDED_BEFORE_START, words)
     within = CLOCK_WITHIN if context.skew_s is None else SKEW_WITHIN
-    early = context.issued_at - outcome.started_at + timedelta(seconds=context.skew_s or 0.0)
+    skew = timedelta(seconds=context.skew_s or 0.0)
+    late = outcome.collected_at - skew - context.received_at
+    if late > within:
+        words = f"it says it ended {late.total_seconds():,.0f} s after its result was here"
+        yield flag(FlagCode.ENDED_AFTER_RECEIPT, words)
+    early = context.issued_at - (outcome.started_at - skew)
     if early > within:
         words = f"it started {early.total_seconds():,.0f} s before it was ordered"
         yield flag(FlagCode.STARTED_BEFORE_ORDER, words)

@@ -13,7 +13,7 @@ from collector.challenges import Mode
 from collector.chores import Chores
 from collector.links.dispatch import FROM, State
 from collector.links.presence import Presence
-from collector.scheduling import MOST_A_ROUND, RETRY, Candidate, next_due, plan
+from collector.scheduling import MOST_A_ROUND, RETRY, WAIT, Candidate, next_due, plan
 from collector.scheduling import Site as Premises
 from collector.store import commands, presence, records
 from collector.store.presence import Transition
@@ -156,7 +156,10 @@ def candidates(count: int, customer: str = "usr_1", **changes) -> list[Candidate
 def test_a_tenth_of_a_site_is_measured_at_once_and_one_at_least(machines, running, measured):
     """Its machines share power, cooling and a way out."""
     sites = {"usr_1": Premises(machines=machines, running=running)}
-    assert len(plan(candidates(machines), sites, NOW, EVERY).measured) == measured
+    found = plan(candidates(machines), sites, NOW, EVERY)
+    assert len(found.measured) == measured
+    assert set(found.put_off.values()) <= {NOW + WAIT}
+    assert len(found.put_off) == machines - measured
 
 
 def test_a_round_is_bounded_and_sites_do_not_wait_for_each_other():
@@ -270,6 +273,7 @@ async def test_a_site_is_measured_one_after_another(site, chores):
     await site.add(*names)
     await come_online(site, "hw_1", *names)
     await chores.measure()
+    site.now += WAIT
     await chores.measure()
     assert len(chores.rung) == 1
 

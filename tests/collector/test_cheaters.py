@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from collector.challenges import Mode
-from collector.store import records
+from collector.store import links, records
 from shared.codes import Code, Trouble
 from shared.documents import BenchmarkOutcome, write
 from shared.envelope import seal
@@ -15,6 +15,7 @@ from shared.flags import FlagCode
 from shared.messages import Result
 from shared.records import Assurance, Benchmark
 from tests.collector.measuring import (
+    FACTS,
     ORDER_KEY,
     RUN,
     SERVER,
@@ -191,6 +192,34 @@ async def test_what_started_before_it_was_ordered_is_flagged(site):
     assert codes(row) == {FlagCode.STARTED_BEFORE_ORDER}
     row = await site.run(cpu(score=8100.22, single=1010.3), started_at=site.now - timedelta(minutes=4))
     assert codes(row) == set()
+
+
+async def test_what_ended_after_its_result_was_here_is_flagged(site):
+    """A result from the future would always be the newest."""
+    row = await site.run(cpu(), collected_at=site.now + timedelta(days=400))
+    assert codes(row) == {FlagCode.ENDED_AFTER_RECEIPT}
+
+
+async def test_a_clock_that_is_known_to_be_wrong_is_reckoned_with(site):
+    """The machine joined with its clock a day ahead; what it tells is a day ahead as well."""
+    async with site.database.write() as conn:
+        await links.offer_join(
+            conn,
+            "hw_1",
+            confirmed=0,
+            offered=1,
+            boot_id="b",
+            outbox_id="o",
+            agent_version="0.1.0",
+            policy_hash="p",
+            clock_skew_ms=86_400_000,
+            facts=FACTS,
+        )
+    day = timedelta(days=1)
+    row = await site.run(cpu(), started_at=site.now + day, collected_at=site.now + day + RUN)
+    assert codes(row) == set()
+    row = await site.run(cpu(score=8100.22, single=1010.3))
+    assert codes(row) == {FlagCode.STARTED_BEFORE_ORDER}
 
 
 async def test_more_work_than_there_was_time_is_flagged(site):

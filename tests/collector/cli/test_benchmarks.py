@@ -5,10 +5,11 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from collector.challenges import Mode
 from collector.cli import commands
-from collector.store import audit
+from collector.store import audit, records
 from collector.store.engine import open_database
 from tests.collector.measuring import Site, cpu, disk
 
@@ -22,6 +23,9 @@ def measured(database_url, tmp_path):
         site = Site(database, tmp_path, Mode.OFF)
         await site.add("hw_c")
         made = [await site.run(cpu(), hardware_id="hw_c"), await site.run(disk(data="zeros"), hardware_id="hw_c")]
+        async with database.write() as conn:
+            bad = structs.replace(made[1], details={"cpu": {"reason": "\x1b[2Jnone", "marks": []}})
+            await records.upsert(conn, bad)
         await database.close()
         return [one.benchmark_id for one in made]
 
@@ -51,6 +55,7 @@ def test_one_is_shown_in_words(measured):
     assert "disk_write_mb_s          2,801.12 MB/s" in shown
     assert "cpu_score                -" in shown
     assert "FLAG compressible disk_read_mb_s: written: zeros, not random bytes" in shown
+    assert "cpu: ?[2Jnone" in shown
     assert run("show", "bmk_0").exit_code == 1
 
 
