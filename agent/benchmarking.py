@@ -20,10 +20,14 @@ from agent.budget import save as save_spent
 from agent.config import Settings
 from agent.plugins import load
 from shared.codes import Code
-from shared.documents import BenchmarkName, Component
+from shared.documents import BenchmarkName, Challenge, ChallengeAnswer, Component
+from shared.records import FIGURES
 
 CHILD = (sys.executable, "-P", "-m", "agent.benchmarks")
 """`-P`: never import from the directory the agent happens to be started in."""
+CHALLENGED = (sys.executable, "-P", "-m", "agent.engines.challenge")
+ANSWER_S = 120.0
+"""The largest challenge is 1.1 TFLOP: half a minute of one slow CPU."""
 MOST_LINE_BYTES = 2**20
 
 log = structlog.get_logger()
@@ -36,17 +40,6 @@ class Line(Struct, frozen=True):
     done: int = 0
     of: int = 0
     component: Component | None = None
-
-
-FIGURES = (
-    "gpu_throughput_fp16",
-    "gpu_throughput_fp32",
-    "cpu_score",
-    "disk_read_mb_s",
-    "disk_write_mb_s",
-    "network_bandwidth_gbps",
-)
-"""The figures of a Benchmark record."""
 
 
 def known() -> dict[str, Benchmark]:
@@ -102,6 +95,26 @@ def account(settings: Settings, components: Sequence[Component], now: datetime) 
     moved = sum(one.details.get("moved_bytes", 0) for one in components if one.name is BenchmarkName.NETWORK)
     if moved:
         save_spent(settings.network_file, load_spent(settings.network_file).plus(moved, now))
+
+
+async def answer(challenge: Challenge) -> ChallengeAnswer | None:
+    """Answer a challenge in a child process; None, with a line in the log, where that does not work here."""
+    child = await asyncio.create_subprocess_exec(
+        *CHALLENGED,
+        str(os.getpid()),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            out, _ = await child.communicate(msgspec.json.encode(challenge))
+        return msgspec.json.decode(out, type=ChallengeAnswer)
+    except (TimeoutError, msgspec.MsgspecError) as error:
+        log.error("challenge.not_answered", code=child.returncode, detail=f"{type(error).__name__}: {error}"[:200])
+        return None
+    finally:
+        await _end(child)
 
 
 def figures(components: Sequence[Component]) -> dict[str, float | None]:

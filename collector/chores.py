@@ -1,4 +1,4 @@
-"""Periodic work: commands that expire, reports that are old enough to go."""
+"""Periodic work: commands that expire, reports that are old enough to go, machines that are due to be measured."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -6,13 +6,20 @@ from datetime import datetime, timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from collector.links.dispatch import FROM, State
-from collector.store import commands, health, idempotency
+from collector.benchmark_orders import KEPT_FREE, BenchmarkOrders
+from collector.bus.local import Bell
+from collector.links.dispatch import FROM, OPEN, State
+from collector.scheduling import RETRY, Candidate, plan
+from collector.store import benchmarks, commands, health, idempotency
 from collector.store.engine import Database
-from shared.codes import Trouble
+from shared.codes import Code, Trouble
 
 EXPIRE_EVERY_S = 5
 TIDY_EVERY_S = 900
+MEASURE_EVERY_S = 60
+MEASURE_WITHIN = timedelta(hours=1)
+"""How long a benchmark that nobody asked for may wait: the machine was there and idle when it was ordered."""
+DUE_ROWS = 200
 ANSWERS_KEPT = timedelta(days=7)
 """How long a repeated request gets its first answer; as long as an order lives unless its caller says otherwise."""
 
@@ -27,18 +34,34 @@ class Chores:
         database: What is tidied.
         now: The clock.
         health_kept: How long single reports are kept.
+        benchmark_orders: Orders benchmarks.
+        bell: Rung for a machine that is to be measured.
+        benchmark_every: How often each is; zero for never.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime], health_kept: timedelta) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        health_kept: timedelta,
+        benchmark_orders: BenchmarkOrders,
+        bell: Bell,
+        benchmark_every: timedelta,
+    ) -> None:
         self._database = database
         self._now = now
         self._health_kept = health_kept
+        self._benchmark_orders = benchmark_orders
+        self._bell = bell
+        self._benchmark_every = benchmark_every
 
     def schedule(self) -> AsyncIOScheduler:
         """Return a scheduler with every chore on it, not yet started."""
         scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
         scheduler.add_job(_told, "interval", args=[self.expire], seconds=EXPIRE_EVERY_S)
         scheduler.add_job(_told, "interval", args=[self.tidy], seconds=TIDY_EVERY_S, jitter=60)
+        if self._benchmark_every:
+            scheduler.add_job(_told, "interval", args=[self.measure], seconds=MEASURE_EVERY_S, jitter=10)
         return scheduler
 
     async def expire(self) -> None:
@@ -55,6 +78,39 @@ class Chores:
             reports = await health.drop_before(conn, now - self._health_kept)
             answers = await idempotency.forget(conn, now - ANSWERS_KEPT)
         log.info("store.tidied", health_reports=reports, kept_answers=answers)
+
+    async def measure(self) -> None:
+        """Order benchmarks on machines that are due."""
+        now = self._now()
+        async with self._database.read() as conn:
+            found = await benchmarks.due(conn, now, now + KEPT_FREE, OPEN, DUE_ROWS)
+            sites = await benchmarks.sites(conn, {one.customer_id for one in found}, OPEN)
+        planned = plan(found, sites, now, self._benchmark_every)
+        async with self._database.write() as conn:
+            for hardware_id, due_at in planned.put_off.items():
+                await benchmarks.put_off(conn, hardware_id, due_at)
+        for one in planned.measured:
+            await self._measure(one)
+
+    async def _measure(self, machine: Candidate) -> None:
+        hardware_id = machine.hardware_id
+        try:
+            async with self._database.write() as conn:
+                await benchmarks.put_off(conn, hardware_id, self._now() + RETRY)
+                row = await self._benchmark_orders.issue(
+                    conn,
+                    hardware_id,
+                    self._benchmark_orders.usual(has_gpu=machine.has_gpu),
+                    requested_by="schedule",
+                    lifetime=MEASURE_WITHIN,
+                )
+        except Trouble as trouble:
+            if trouble.code is not Code.BOOKED:
+                raise
+            # Booked since it was looked at: its turn comes again when it is free.
+            return
+        log.info("benchmark.scheduled", command_id=row.command_id, hardware_id=hardware_id)
+        await self._bell.ring(hardware_id)
 
 
 async def _told(chore: Callable[[], Awaitable[None]]) -> None:

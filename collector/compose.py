@@ -17,16 +17,21 @@ from aiohttp import web
 from collector import keyring
 from collector.api.certificates import Certificates
 from collector.api.commands import Commands
+from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
 from collector.api.middleware import Doorkeeper
 from collector.api.observing import Figures, Observing
 from collector.api.records import Records
 from collector.api.routing import Route
+from collector.api.verification import Verification
 from collector.app import make_app
+from collector.benchmark_orders import BenchmarkOrders, measuring
 from collector.bus.local import LocalBell
+from collector.challenges import Mode
 from collector.chores import Chores
 from collector.config import Settings
 from collector.evidence import EvidenceStore
+from collector.judging import Judging
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
@@ -75,7 +80,7 @@ async def _serve(settings: Settings, database: Database) -> None:
     await parts.watching.load()
     writer, watching, gateway, observing = parts.writer, parts.watching, parts.gateway, parts.observing
     app = make_app(parts.routes, Doorkeeper(database, utc_now), gateway, version("rackproof"))
-    chores = Chores(database, utc_now, timedelta(hours=settings.health_kept_h)).schedule()
+    chores = parts.chores.schedule()
     async with _listening(app, settings), _running(writer.run(), watching.run()):
         chores.start()
         log.info("collector.ready", listen=settings.listen, origins=sorted(settings.known_origins), signing="local")
@@ -97,6 +102,7 @@ class Parts:
     watching: Watching
     gateway: Gateway
     observing: Observing
+    chores: Chores
     routes: list[Route]
 
 
@@ -115,7 +121,9 @@ def assemble(
     evidence = EvidenceStore(settings.evidence_url)
     writer = ReportWriter(commit, settings.commit_every_s)
     watching = Watching(database, utc_now, FROM[State.UNKNOWN])
-    results = Results(database, evidence, keys.link, utc_now)
+    mode, server = Mode(settings.challenge_mode), measuring(settings.bandwidth_server, settings.bandwidth_server_key)
+    judging = Judging(mode, server.public_key if server is not None else None)
+    results = Results(database, evidence, keys.link, utc_now, judging)
     gateway = Gateway(
         Rooms(
             database=database,
@@ -129,15 +137,27 @@ def assemble(
         )
     )
     observing = Observing(database, Figures(gateway, watching, writer, results), utc_now)
+    orders, bell = Orders(keys.order, utc_now), LocalBell(gateway.ring)
+    benchmark_orders = BenchmarkOrders(orders, keys.link, utc_now, mode, server)
     return Parts(
         writer=writer,
         watching=watching,
         gateway=gateway,
         observing=observing,
+        chores=Chores(
+            database,
+            utc_now,
+            timedelta(hours=settings.health_kept_h),
+            benchmark_orders,
+            bell,
+            timedelta(days=settings.benchmark_every_days),
+        ),
         routes=[
             *Records(database, utc_now).routes(),
             *Certificates(database, evidence, keys.trust).routes(),
-            *Commands(database, Orders(keys.order, utc_now), LocalBell(gateway.ring), utc_now).routes(),
+            *Comparisons(database).routes(),
+            *Verification(database, utc_now).routes(),
+            *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),
         ],

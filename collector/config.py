@@ -28,6 +28,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         heartbeat_s: Seconds between two health reports; at most 20, so that one that is lost makes nobody stale.
         commit_every_s: Longest time a report waits for its group commit.
         health_kept_h: Hours that single health reports are kept.
+        bandwidth_server: Address of the measuring server ("https://measure.example:8471"); empty for none.
+        bandwidth_server_key: Its public key, base64.
+        challenge_mode: "off"; "shadow": answers are checked and told, and count for nothing; "on".
+        benchmark_every_days: Days between two benchmarks of a machine; the first is when it is new. 0 for never.
         log: "json", "text", or "auto" for JSON unless at a terminal.
     """
 
@@ -39,6 +43,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     heartbeat_s: Annotated[float, Meta(ge=0.5, le=20)] = 15.0
     commit_every_s: Annotated[float, Meta(gt=0, le=5)] = 0.2
     health_kept_h: Annotated[int, Meta(ge=1, le=24 * 31)] = 48
+    bandwidth_server: str = ""
+    bandwidth_server_key: str = ""
+    challenge_mode: Literal["off", "shadow", "on"] = "shadow"
+    benchmark_every_days: Annotated[int, Meta(ge=0, le=365)] = 30
     log: Literal["auto", "json", "text"] = "auto"
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 

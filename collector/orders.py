@@ -7,12 +7,12 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from collector.identifiers import new_id
-from collector.links.dispatch import State
+from collector.links.dispatch import FROM, State
 from collector.store import accounts, commands, records
 from collector.store.commands import CommandRow
 from collector.store.engine import Connection
 from shared.codes import Code, Trouble
-from shared.documents import Order, Target, Work, kind_of, sha256_of, sign
+from shared.documents import GrantWork, Order, Target, Work, kind_of, sha256_of, sign
 from shared.records import Machine
 
 LIFETIME = timedelta(days=7)
@@ -43,7 +43,7 @@ class Orders:
         lifetime: timedelta = LIFETIME,
     ) -> CommandRow:
         """
-        Queue an order in the caller's transaction.
+        Queue an order in the caller's transaction. One that lets a tenant in takes waiting benchmarks back.
 
         Raises:
             Trouble: `not_found`: no such machine.
@@ -76,6 +76,16 @@ class Orders:
             expires_at=order.expires_at,
         )
         await commands.insert(conn, row)
+        if isinstance(work, GrantWork):
+            await commands.cancel_waiting(
+                conn,
+                hardware_id,
+                "benchmark",
+                FROM[State.CANCELED],
+                finished_at=now,
+                code=Code.BOOKED,
+                detail=f"a tenant is let in by {row.command_id}",
+            )
         return row
 
 

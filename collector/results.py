@@ -12,6 +12,7 @@ from collector.certificates import countersign
 from collector.chain import Link, gap
 from collector.evidence import EvidenceStore
 from collector.identifiers import derived_id
+from collector.judging import Judging
 from collector.links.dispatch import FROM, Outcome, State, state_after
 from collector.store import accounts, audit, certificates, commands, links, records
 from collector.store.commands import CommandRow
@@ -32,7 +33,7 @@ from shared.documents import (
 )
 from shared.envelope import Envelope, key_id
 from shared.messages import Refused, Result
-from shared.records import Benchmark, DataWipe, WipeMethod, WipeStatus
+from shared.records import DataWipe, WipeMethod, WipeStatus
 
 SIGNERS: tuple[tuple[type[Outcome], tuple[str, ...]], ...] = (
     (BenchmarkOutcome, ("agent",)),
@@ -71,19 +72,26 @@ class Results:
         evidence: Where wipe evidence is kept.
         key: The collector's own; receipts for evidence are signed with it.
         now: The clock.
+        judging: Judges benchmarks.
 
     Attributes:
         chain_gaps: Certificates taken by this process whose place in their machine's chain is in doubt.
     """
 
     def __init__(
-        self, database: Database, evidence: EvidenceStore, key: Ed25519PrivateKey, now: Callable[[], datetime]
+        self,
+        database: Database,
+        evidence: EvidenceStore,
+        key: Ed25519PrivateKey,
+        now: Callable[[], datetime],
+        judging: Judging,
     ) -> None:
         self.chain_gaps = 0
         self._database = database
         self._evidence = evidence
         self._key = key
         self._now = now
+        self._judging = judging
 
     async def take(self, hardware_id: str, result: Result) -> None:
         """
@@ -98,12 +106,13 @@ class Results:
             agent_key, wiper_key = await links.machine_public_keys(conn, hardware_id)
         outcome = opened(result.envelope, agent_key, wiper_key)
         check(outcome, row)
-        kept = None
+        state = state_after(outcome)
+        kept = proven = broken = None
         if isinstance(outcome, WipeEvidence):
             # The file comes first: a row that points nowhere would be worse than a file without a row.
             kept = await self._keep(result.envelope, outcome, wiper_key)
-        state = state_after(outcome)
-        broken = None
+        if isinstance(outcome, BenchmarkOutcome) and row.state in FROM[state]:
+            proven = await self._judging.proven(row, outcome)
         async with self._database.write() as conn:
             ended = await commands.advance(
                 conn,
@@ -116,7 +125,7 @@ class Results:
                 result=msgspec.json.encode(result.envelope).decode(),
             )
             if ended:
-                broken = await self._record(conn, row, outcome, kept)
+                broken = await self._record(conn, row, outcome, kept, proven=proven)
         if broken is not None:
             self.chain_gaps += 1
             log.error("evidence.chain_gap", command_id=row.command_id, hardware_id=hardware_id, detail=broken)
@@ -153,11 +162,16 @@ class Results:
             raise Trouble(Code.NOT_FOUND, f"no command {command_id} of {hardware_id}")
         return row
 
-    async def _record(self, conn: Connection, row: CommandRow, outcome: Outcome, kept: Kept | None) -> str | None:
+    async def _record(
+        self, conn: Connection, row: CommandRow, outcome: Outcome, kept: Kept | None, *, proven: bool | None
+    ) -> str | None:
         """Add the records that an outcome makes; return what is wrong about a certificate's place in its chain."""
         match outcome:
             case BenchmarkOutcome():
-                await records.insert(conn, benchmark_of(outcome))
+                made = await self._judging.record(conn, row, outcome, self._now(), proven=proven)
+                if made.flagged:
+                    codes = sorted({one.code for one in made.flags if not one.shadow})
+                    log.warning("benchmark.flagged", benchmark_id=made.benchmark_id, codes=codes)
             case GrantOutcome():
                 await accounts.record_grant(
                     conn,
@@ -257,24 +271,6 @@ def check(outcome: Outcome, row: CommandRow) -> None:
     fitting = FITTING[row.kind]
     if not isinstance(outcome, fitting | WorkFailure):
         raise Trouble(Code.WRONG_DOCUMENT, f"{type(outcome).__name__} does not end a {row.kind}")
-
-
-def benchmark_of(outcome: BenchmarkOutcome) -> Benchmark:
-    """Return the record that a benchmark's outcome makes."""
-    return Benchmark(
-        benchmark_id=derived_id("bmk", outcome.command_id),
-        hardware_id=outcome.hardware_id,
-        gpu_throughput_fp16=outcome.gpu_throughput_fp16,
-        gpu_throughput_fp32=outcome.gpu_throughput_fp32,
-        cpu_score=outcome.cpu_score,
-        disk_read_mb_s=outcome.disk_read_mb_s,
-        disk_write_mb_s=outcome.disk_write_mb_s,
-        network_bandwidth_gbps=outcome.network_bandwidth_gbps,
-        collected_at=outcome.collected_at,
-        details={one.name: msgspec.to_builtins(one) for one in outcome.components},
-        method_version=" ".join(one.method_version for one in outcome.components)[:300],
-        command_id=outcome.command_id,
-    )
 
 
 def wipes_of(outcome: WipeEvidence, kept: Kept, *, chain_gap: bool) -> list[DataWipe]:

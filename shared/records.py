@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from shared.flags import Flag
+
 RecordId = Annotated[str, Meta(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")]
 """A key chosen by the platform or made by us: 1 to 80 of letters, digits, "_", ".", ":", "-"."""
 
@@ -158,8 +160,23 @@ class Booking(Struct, frozen=True, kw_only=True):
     tenant_ssh_keys: tuple[Annotated[str, Meta(max_length=4096)], ...] = ()
 
 
+FIGURES = (
+    "gpu_throughput_fp16",
+    "gpu_throughput_fp32",
+    "cpu_score",
+    "disk_read_mb_s",
+    "disk_write_mb_s",
+    "network_bandwidth_gbps",
+)
+"""The figures of a benchmark."""
+
+
 class Benchmark(Struct, frozen=True, kw_only=True):
-    """One benchmark run of a machine. Key: `benchmark_id`. A figure that could not be measured is null, never 0."""
+    """
+    One benchmark run of a machine. Key: `benchmark_id`. A figure that could not be measured is null, never 0.
+
+    `flags`: what the collector finds odd; `flagged`: one of them counts. `details`: each component as the machine told.
+    """
 
     benchmark_id: RecordId
     hardware_id: RecordId
@@ -179,6 +196,8 @@ class Benchmark(Struct, frozen=True, kw_only=True):
     verified_at: Moment | None = None
     rejection_reason: Words | None = None
     command_id: RecordId | None = None
+    flags: tuple[Flag, ...] = ()
+    flagged: bool = False
 
 
 class Payment(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.bucket import Bucket, free_port
@@ -76,7 +77,9 @@ def postgres_server(missing) -> Iterator[str]:
     server = subprocess.Popen([*user, binaries / "postgres", "-D", data, *settings], stdout=log, stderr=log, cwd="/")
     try:
         _await_port(port, server)
-        yield f"postgresql://rackproof@127.0.0.1:{port}"
+        url = f"postgresql://rackproof@127.0.0.1:{port}"
+        _await_answer(f"{url}/postgres")
+        yield url
     finally:
         server.terminate()
         server.wait(20)
@@ -91,6 +94,15 @@ def _await_port(port: int, server: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the server does not answer")
+
+
+def _await_answer(url: str) -> None:
+    """A server that listens may still be starting, and says so to whoever asks."""
+    for _ in range(200):
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server does not come up")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from collector.api.auditing import note
 from collector.api.records import key_in, page_in, page_of
 from collector.api.routing import WRITERS, Answer, Caller, Page, Route, body_of
+from collector.benchmark_orders import BenchmarkOrders
 from collector.bus.local import Bell
 from collector.links.dispatch import FROM, State
 from collector.orders import LIFETIME, Orders, account_target
@@ -18,7 +19,7 @@ from collector.store import commands
 from collector.store.commands import CommandRow
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
-from shared.documents import BenchmarkName, BenchmarkWork, GrantWork, RevokeWork, Username, WipeWork, Work
+from shared.documents import BenchmarkName, GrantWork, RevokeWork, Username, WipeWork, Work
 from shared.envelope import Envelope
 from shared.records import Moment, RecordId, WipeMethod
 
@@ -94,13 +95,22 @@ class Commands:
     Args:
         database: Where they are.
         orders: Signs them.
+        benchmark_orders: Orders benchmarks.
         bell: Rung when one waits for its machine.
         now: The clock.
     """
 
-    def __init__(self, database: Database, orders: Orders, bell: Bell, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        orders: Orders,
+        benchmark_orders: BenchmarkOrders,
+        bell: Bell,
+        now: Callable[[], datetime],
+    ) -> None:
         self._database = database
         self._orders = orders
+        self._benchmark_orders = benchmark_orders
         self._bell = bell
         self._now = now
 
@@ -157,14 +167,7 @@ class Commands:
         """Queue an order; the answer comes before the machine has it."""
         asked: Asked = await body_of(request, Asked)  # type: ignore[arg-type]  # a union is a type to msgspec
         async with self._database.write() as conn:
-            row = await self._orders.issue(
-                conn,
-                asked.hardware_id,
-                await self._work(conn, asked),
-                requested_by=f"{caller.role} {caller.name}"[:300],
-                booking_id=None if isinstance(asked, BenchmarkAsked) else asked.booking_id,
-                lifetime=timedelta(seconds=asked.expires_in_s),
-            )
+            row = await self._issue(conn, asked, f"{caller.role} {caller.name}"[:300])
             await note(conn, caller, self._now(), f"order {row.kind}", row.command_id, after=msgspec.to_builtins(asked))
         return Answer(
             body=view(row),
@@ -185,10 +188,28 @@ class Commands:
             row = await self._known(conn, key)
         return Answer(body=view(row))
 
-    async def _work(self, conn: Connection, asked: Asked) -> Work:
+    async def _issue(self, conn: Connection, asked: Asked, requested_by: str) -> CommandRow:
+        lifetime = timedelta(seconds=asked.expires_in_s)
+        if isinstance(asked, BenchmarkAsked):
+            return await self._benchmark_orders.issue(
+                conn,
+                asked.hardware_id,
+                asked.components,
+                quick=asked.quick,
+                requested_by=requested_by,
+                lifetime=lifetime,
+            )
+        return await self._orders.issue(
+            conn,
+            asked.hardware_id,
+            await self._work(conn, asked),
+            requested_by=requested_by,
+            booking_id=asked.booking_id,
+            lifetime=lifetime,
+        )
+
+    async def _work(self, conn: Connection, asked: GrantAsked | RevokeAsked | WipeAsked) -> Work:
         match asked:
-            case BenchmarkAsked():
-                return BenchmarkWork(components=asked.components, quick=asked.quick)
             case GrantAsked():
                 return GrantWork(username=asked.username, ssh_keys=asked.ssh_keys)
             case WipeAsked():

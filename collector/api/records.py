@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from collector.api.auditing import note
-from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of, whole
+from collector.api.routing import WRITERS, Answer, Caller, Handler, Page, Route, body_of, truth, whole
 from collector.store import records
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble
@@ -40,11 +40,14 @@ FILTERS: dict[type[Struct], tuple[str, ...]] = {
     Machine: ("customer_id", "provider_agent_status", "gpu_model"),
     Listing: ("hardware_id", "status"),
     Booking: ("listing_id", "hardware_id", "buyer_id", "booking_status"),
-    Benchmark: ("hardware_id", "admin_verification_status", "command_id"),
+    Benchmark: ("hardware_id", "admin_verification_status", "flagged", "command_id"),
     Payment: ("booking_id", "hardware_id", "payer_id", "provider_id", "payment_status"),
     DataWipe: ("hardware_id", "booking_id", "status", "wipe_method_executed", "command_id"),
 }
 """Attributes by which a list can be narrowed."""
+
+TRUTHS = frozenset({"flagged"})
+"""Those of them that are true or false."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}\Z")
 
@@ -74,12 +77,13 @@ class Records:
     def _list_route(self, kind: type[Struct], name: str) -> Route:
         async def handle(request: web.Request, _caller: Caller) -> Answer:
             limit, after = page_in(request)
-            unknown = set(request.query) - set(FILTERS[kind]) - {"limit", "cursor"}
+            unknown = set(request.query) - set(FILTERS[kind]) - {"limit", "cursor", "reverse"}
             if unknown:
                 raise Trouble(Code.INVALID, f"no filter {min(unknown)[:40]!r}; there are {', '.join(FILTERS[kind])}")
-            filters = {one: request.query[one] for one in FILTERS[kind] if one in request.query}
+            filters = {one: _wanted(request, one) for one in FILTERS[kind] if one in request.query}
+            reverse = truth(request, "reverse")
             async with self._database.read() as conn:
-                rows = await records.page(conn, kind, filters, after, limit + 1)
+                rows = await records.page(conn, kind, filters, after, limit + 1, reverse=reverse)
             return Answer(body=page_of(rows, limit, records.key_of(kind)))
 
         query = {one: f"only rows with this {one}" for one in FILTERS[kind]}
@@ -89,7 +93,12 @@ class Records:
             handler=handle,
             summary=f"The {name.replace('_', ' ')}, in the order of their keys.",
             answers=Page[kind],  # type: ignore[valid-type]  # a type made at run time, for the documentation
-            query={**query, "limit": f"rows at once, 1 to {MOST_ROWS}", "cursor": "next of the page before"},
+            query={
+                **query,
+                "limit": f"rows at once, 1 to {MOST_ROWS}",
+                "cursor": "next of the page before",
+                "reverse": "true for the last key first; keys made here sort by age, so that is the newest",
+            },
         )
 
     def _get_route(self, kind: type[Struct], name: str) -> Route:
@@ -140,6 +149,10 @@ class Records:
             return Answer(body=record, status=201 if created else 200)
 
         return handle
+
+
+def _wanted(request: web.Request, name: str) -> object:
+    return truth(request, name) if name in TRUTHS else request.query[name]
 
 
 async def references_agree(conn: Connection, record: Struct) -> None:

@@ -147,3 +147,16 @@ def whole(request: web.Request, name: str, usual: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise Trouble(Code.INVALID, f"{name} is a whole number from 1 to {most}")
     return int(text)
+
+
+def truth(request: web.Request, name: str) -> bool:
+    """
+    Return whether the query says "true"; "false" where it says nothing.
+
+    Raises:
+        Trouble: `invalid`.
+    """
+    text = request.query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise Trouble(Code.INVALID, f"{name} is true or false")
+    return text == "true"

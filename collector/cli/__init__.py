@@ -1,39 +1,19 @@
 """The command line `rackproof`: data on stdout, everything else on stderr."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from collector.cli.benchmarks import benchmarks
+from collector.cli.options import read, settings_options
 from shared.command_line import Commands
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def settings_options(command: F) -> F:
-    """Add the options that every command which reads the settings takes."""
-    for option in (
-        click.option("--data-dir", metavar="DIR", help="Keys, and the embedded database and evidence."),
-        click.option("--database", metavar="URL", help="sqlite:///PATH or postgresql://USER@HOST/NAME."),
-        click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file (TOML)."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="rackproof")
 def commands() -> None:
     """Keep rented servers healthy, measured and clean between tenants, and prove it."""
-
-
-def read(file: Path | None, **flags: Any) -> Any:
-    """Return the settings for a command."""
-    from collector.config import read_settings  # noqa: PLC0415 - `--help` must not wait for it
-
-    return read_settings(file, os.environ, flags)
 
 
 @commands.command()
@@ -236,3 +216,6 @@ def demo(*, once: bool) -> None:
     from collector.cli.demo import demo as play  # noqa: PLC0415
 
     asyncio.run(play(once=once))
+
+
+commands.add_command(benchmarks)

@@ -41,7 +41,7 @@ def create(settings: Settings, role: str, name: str, days: int) -> str:
         await _audit(conn, f"make {role} token", token.token_id)
         return token.shown
 
-    return _write(settings, work)
+    return on_database(settings, work)
 
 
 def enrollment(settings: Settings, customer_id: str, hardware_id: str | None, minutes: int) -> str:
@@ -53,7 +53,7 @@ def enrollment(settings: Settings, customer_id: str, hardware_id: str | None, mi
         await _audit(conn, "make enrollment token", made.token_id)
         return made.token
 
-    return _write(settings, work)
+    return on_database(settings, work)
 
 
 def lines(settings: Settings, *, as_json: bool) -> list[str]:
@@ -63,7 +63,7 @@ def lines(settings: Settings, *, as_json: bool) -> list[str]:
         return await tokens.all_tokens(conn)
 
     shown = []
-    for row in _write(settings, work):
+    for row in on_database(settings, work):
         state = (
             "revoked" if row.revoked_at else "expired" if row.expires_at and row.expires_at <= utc_now() else "valid"
         )
@@ -89,7 +89,7 @@ def revoke(settings: Settings, token_id: str) -> None:
             raise Trouble(Code.NOT_FOUND, f"no API token {token_id} that is still valid")
         await _audit(conn, "revoke token", token_id)
 
-    _write(settings, work)
+    on_database(settings, work)
 
 
 def add_user(settings: Settings, customer_id: str, email: str, organization: str | None) -> None:
@@ -102,7 +102,7 @@ def add_user(settings: Settings, customer_id: str, email: str, organization: str
         await records.upsert(conn, record)
         await _audit(conn, "put User", customer_id)
 
-    _write(settings, work)
+    on_database(settings, work)
 
 
 def _checked(plain: Mapping[str, object], kind: type[T]) -> T:
@@ -116,7 +116,13 @@ async def _audit(conn: Connection, action: str, subject: str) -> None:
     await audit.append(conn, at=utc_now(), actor=ACTOR, role="operator", address="", action=action, object=subject)
 
 
-def _write(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+def on_database(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """
+    Do some work in one transaction.
+
+    Raises:
+        Trouble: what the database says, or the work.
+    """
     migrate.check(settings.database_url)
 
     async def run() -> T:

@@ -127,6 +127,23 @@ async def expire(conn: AsyncConnection, now: datetime, from_states: Iterable[str
     return rows
 
 
+async def cancel_waiting(
+    conn: AsyncConnection, hardware_id: str, kind: str, from_states: Iterable[str], **why: Any
+) -> int:
+    """
+    Take a machine's commands of one kind back that are in these states; return how many.
+
+    Args:
+        conn: Where.
+        hardware_id: Whose.
+        kind: Which.
+        from_states: In which states.
+        why: `finished_at`, `code` and `detail`.
+    """
+    waiting = command.c.hardware_id == hardware_id, command.c.kind == kind, command.c.state.in_(list(from_states))
+    return (await conn.execute(update(command).where(*waiting).values(state="canceled", **why))).rowcount
+
+
 async def silence(conn: AsyncConnection, hardware_id: str, from_states: Iterable[str]) -> int:
     """Mark a silent machine's commands in these states unknown; return how many."""
     at_work = command.c.hardware_id == hardware_id, command.c.state.in_(list(from_states))

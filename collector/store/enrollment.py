@@ -117,7 +117,8 @@ async def _admit(conn: AsyncConnection, token: EnrollmentToken, new: Machine, no
     if known is None:
         await records.insert(conn, new)
         row = {"hardware_id": new.hardware_id, "presence": Presence.NEVER, "presence_since": now, "last_seq": -1}
-        await conn.execute(live.insert().values(**row, join_confirmed=0, join_offered=0, order_seq=0))
+        row |= {"join_confirmed": 0, "join_offered": 0, "order_seq": 0, "benchmark_due_at": now}
+        await conn.execute(live.insert().values(**row))
         return
     if known.customer_id != token.customer_id:
         raise Trouble(Code.TOKEN_FOREIGN, f"{new.hardware_id} belongs to another customer")

@@ -39,7 +39,13 @@ async def get(conn: AsyncConnection, kind: type[R], key: str) -> R | None:
 
 
 async def page(
-    conn: AsyncConnection, kind: type[R], filters: Mapping[str, object], after: str | None, limit: int
+    conn: AsyncConnection,
+    kind: type[R],
+    filters: Mapping[str, object],
+    after: str | None,
+    limit: int,
+    *,
+    reverse: bool = False,
 ) -> list[R]:
     """
     Return records in the order of their keys.
@@ -50,14 +56,15 @@ async def page(
         filters: Columns and the value each must have.
         after: The key after which to start; None for the first page.
         limit: The most rows.
+        reverse: The last key first.
     """
     table = TABLES[kind]
     key = table.c[key_of(kind)]
-    query = select(table).order_by(key).limit(limit)
+    query = select(table).order_by(key.desc() if reverse else key).limit(limit)
     for name, value in filters.items():
         query = query.where(table.c[name] == value)
     if after is not None:
-        query = query.where(key > after)
+        query = query.where(key < after if reverse else key > after)
     return [read(row, kind) for row in (await conn.execute(query)).mappings()]
 
 

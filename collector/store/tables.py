@@ -146,9 +146,40 @@ benchmark = Table(
     Column("verified_at", Utc),
     Column("rejection_reason", String),
     Column("command_id", ForeignKey("command.command_id"), unique=True),
+    Column("flags", Json, nullable=False),
+    Column("flagged", Boolean, nullable=False),
     one_of("admin_verification_status", VerificationStatus),
     one_of("assurance", Assurance),
     Index("ix_benchmark_hardware_id_collected_at", "hardware_id", "collected_at"),
+    # The queue of what an admin has to decide.
+    Index("ix_benchmark_admin_verification_status_benchmark_id", "admin_verification_status", "benchmark_id"),
+)
+
+benchmark_figure = Table(
+    "benchmark_figure",
+    metadata,
+    Column("benchmark_id", ForeignKey("benchmark.benchmark_id"), primary_key=True),
+    Column("figure", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("value", Float(53), nullable=False),
+    Column("digits", String, nullable=False, index=True),
+    Column("model", String, nullable=False),
+    Column("method_version", String, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("unmarked", Boolean, nullable=False),
+    Column("counts", Boolean, nullable=False),
+    Column("least", Float(53)),
+    Column("most", Float(53)),
+    Index("ix_benchmark_figure_peers", "figure", "method_version", "model", "counts", "received_at"),
+    Index("ix_benchmark_figure_hardware_id_received_at", "hardware_id", "received_at"),
+)
+
+benchmark_gpu = Table(
+    "benchmark_gpu",
+    metadata,
+    Column("uuid", String, primary_key=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("seen_at", Utc, nullable=False),
 )
 
 payment = Table(
@@ -216,6 +247,7 @@ live = Table(
     Column("join_confirmed", BigInteger, nullable=False),
     Column("join_offered", BigInteger, nullable=False),
     Column("order_seq", BigInteger, nullable=False),
+    Column("benchmark_due_at", Utc, nullable=False, index=True),
     one_of("presence", Presence),
 )
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from sqlalchemy import CheckConstraint, DateTime, Dialect, Numeric, Text, types
 from sqlalchemy.dialects.postgresql import JSON
 
@@ -120,7 +121,9 @@ class Json(types.TypeDecorator[Any]):
         def write(value: Any) -> str | None:
             if value is None:
                 return None
-            return value.decode() if isinstance(value, bytes) else json.dumps(value, separators=(",", ":"))
+            if isinstance(value, bytes):
+                return value.decode()
+            return json.dumps(value, separators=(",", ":"), default=msgspec.to_builtins)
 
         return write
 

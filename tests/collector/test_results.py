@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from collector.certificates import Trust, examine, parse
 from collector.evidence import EvidenceStore
+from collector.judging import Judging
 from collector.results import Results
 from collector.store import audit, commands, records
 from shared.codes import Code, Trouble
@@ -46,7 +47,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def results(machine, store):
-    return Results(machine, store, COLLECTOR, lambda: NOW)
+    return Results(machine, store, COLLECTOR, lambda: NOW, Judging())
 
 
 async def rows(database) -> dict[str, DataWipe]:
@@ -73,9 +74,9 @@ async def test_a_wipe_makes_rows_that_lead_to_a_countersigned_certificate(result
 
 async def test_a_repeat_changes_nothing(machine, store):
     """Not even the time of receipt."""
-    await Results(machine, store, COLLECTOR, lambda: NOW).take("hw_1", result(FIRST))
+    await Results(machine, store, COLLECTOR, lambda: NOW, Judging()).take("hw_1", result(FIRST))
     before = await store.fetch("hw_1", digest(FIRST))
-    await Results(machine, store, COLLECTOR, lambda: NOW + timedelta(days=1)).take("hw_1", result(FIRST))
+    await Results(machine, store, COLLECTOR, lambda: NOW + timedelta(days=1), Judging()).take("hw_1", result(FIRST))
     assert await store.fetch("hw_1", digest(FIRST)) == before
     assert len(await rows(machine)) == 1
 

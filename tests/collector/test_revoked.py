@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from collector.api.commands import view
 from collector.evidence import EvidenceStore
+from collector.judging import Judging
 from collector.links.dispatch import State
 from collector.results import Results
 from collector.store import accounts, commands, records
@@ -27,7 +28,7 @@ async def machine(database):
 
 @pytest.fixture
 def results(machine, tmp_path):
-    return Results(machine, EvidenceStore((tmp_path / "evidence").as_uri()), COLLECTOR, lambda: NOW)
+    return Results(machine, EvidenceStore((tmp_path / "evidence").as_uri()), COLLECTOR, lambda: NOW, Judging())
 
 
 async def command(database):

@@ -10,6 +10,7 @@ from collector import keyring
 from collector.certificates import Trust, examine, parse
 from collector.config import Settings
 from collector.evidence import EvidenceStore
+from collector.judging import Judging
 from collector.results import Results
 from shared.documents import Target
 from shared.envelope import key_id
@@ -36,7 +37,7 @@ async def wipe_id(served, database, tmp_path):
         await add_wiping_machine(conn, 1, hardware_id="hw_w")
     store = EvidenceStore(Settings(data_dir=str(tmp_path)).evidence_url)
     keys = keyring.load_or_create(tmp_path / "keys")
-    await Results(database, store, keys.link, lambda: NOW).take("hw_w", result(WIPED))
+    await Results(database, store, keys.link, lambda: NOW, Judging()).take("hw_w", result(WIPED))
     _, page = await served().get("/v1/data_wipes?hardware_id=hw_w")
     (row,) = page["items"]
     return row["wipe_id"]

@@ -47,6 +47,8 @@ BEYOND = {
         "verified_at",
         "rejection_reason",
         "command_id",
+        "flags",
+        "flagged",
     },
     "DataWipe": {
         "command_id",

@@ -159,6 +159,7 @@ def upgrade() -> None:
         sa.Column("join_confirmed", sa.BigInteger(), nullable=False),
         sa.Column("join_offered", sa.BigInteger(), nullable=False),
         sa.Column("order_seq", sa.BigInteger(), nullable=False),
+        sa.Column("benchmark_due_at", Utc(), nullable=False),
         sa.CheckConstraint(
             "presence IN ('never', 'online', 'stale', 'offline', 'overdue')", name=op.f("ck_live_presence_known")
         ),
@@ -166,6 +167,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hardware_id", name=op.f("pk_live")),
     )
     op.create_index(op.f("ix_live_presence"), "live", ["presence"], unique=False)
+    op.create_index(op.f("ix_live_benchmark_due_at"), "live", ["benchmark_due_at"], unique=False)
     op.create_table(
         "machine_key",
         sa.Column("key_id", sa.String(), nullable=False),
@@ -305,6 +307,8 @@ def upgrade() -> None:
         sa.Column("verified_at", Utc(), nullable=True),
         sa.Column("rejection_reason", sa.String(), nullable=True),
         sa.Column("command_id", sa.String(), nullable=True),
+        sa.Column("flags", Json(), nullable=False),
+        sa.Column("flagged", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "admin_verification_status IN ('pending', 'approved', 'rejected')",
             name=op.f("ck_benchmark_admin_verification_status_known"),
@@ -320,6 +324,54 @@ def upgrade() -> None:
         sa.UniqueConstraint("command_id", name=op.f("uq_benchmark_command_id")),
     )
     op.create_index("ix_benchmark_hardware_id_collected_at", "benchmark", ["hardware_id", "collected_at"], unique=False)
+    op.create_index(
+        "ix_benchmark_admin_verification_status_benchmark_id",
+        "benchmark",
+        ["admin_verification_status", "benchmark_id"],
+        unique=False,
+    )
+    op.create_table(
+        "benchmark_figure",
+        sa.Column("benchmark_id", sa.String(), nullable=False),
+        sa.Column("figure", sa.String(), nullable=False),
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("value", sa.Float(precision=53), nullable=False),
+        sa.Column("digits", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("method_version", sa.String(), nullable=False),
+        sa.Column("received_at", Utc(), nullable=False),
+        sa.Column("unmarked", sa.Boolean(), nullable=False),
+        sa.Column("counts", sa.Boolean(), nullable=False),
+        sa.Column("least", sa.Float(precision=53), nullable=True),
+        sa.Column("most", sa.Float(precision=53), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["benchmark_id"], ["benchmark.benchmark_id"], name=op.f("fk_benchmark_figure_benchmark_id_benchmark")
+        ),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_benchmark_figure_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("benchmark_id", "figure", name=op.f("pk_benchmark_figure")),
+    )
+    op.create_index(op.f("ix_benchmark_figure_digits"), "benchmark_figure", ["digits"], unique=False)
+    op.create_index(
+        "ix_benchmark_figure_peers",
+        "benchmark_figure",
+        ["figure", "method_version", "model", "counts", "received_at"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_benchmark_figure_hardware_id_received_at", "benchmark_figure", ["hardware_id", "received_at"], unique=False
+    )
+    op.create_table(
+        "benchmark_gpu",
+        sa.Column("uuid", sa.String(), nullable=False),
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("seen_at", Utc(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_benchmark_gpu_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("uuid", "hardware_id", name=op.f("pk_benchmark_gpu")),
+    )
     op.create_table(
         "data_wipe",
         sa.Column("wipe_id", sa.String(), nullable=False),
