@@ -148,11 +148,13 @@ async def _all(plan: Plan, nonce: bytes | None, watcher: Watcher, progress: Prog
         finally:
             start.leave()
 
-    outcomes = await asyncio.gather(*(one(card) for card in cards))
+    # Not `gather`: canceled, it does not wait until the last process has ended.
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(card)) for card in cards]
     return Run(
         driver=watcher.driver,
         cards=cards,
-        outcomes=tuple(outcomes),
+        outcomes=tuple(task.result() for task in tasks),
         looks=tuple(watcher.looks),
         ours=tuple(ours),
         names=watcher.names,

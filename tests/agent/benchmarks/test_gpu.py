@@ -347,15 +347,15 @@ asyncio.run(measure(SMALL, None, lambda *_: None, Path(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_kill_9_leaves_nobody_on_a_gpu(rig, number):
-    """At a random moment: the kernel ends the GPUs' processes with ours."""
-    rig.are(count=2)
+@pytest.mark.parametrize(("number", "fault"), [(0, "none"), (1, "none"), (2, "hang")])
+def test_kill_9_leaves_nobody_on_a_gpu(rig, number, fault):
+    """At a random moment: the kernel ends the GPUs' processes with ours, also one that waits for the driver."""
+    rig.are(f"fault 1 {fault}", count=2)
     parent = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, rig.bus], env={**os.environ, "PYTHONPATH": f"{os.environ['PYTHONPATH']}:."}
     )
     wait_for(lambda: len(rig.pids()) == 2, 20, "both GPUs to be in use")
-    time.sleep(random.Random(number).uniform(0, 1))
+    time.sleep(2.0 if fault == "hang" else random.Random(number).uniform(0, 1))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_for(lambda: not [pid for pid in rig.pids() if alive(pid)], 3, "every process to end")
