@@ -21,7 +21,8 @@ class Buffers:
     """
 
     def __init__(self, count: int, block_bytes: int) -> None:
-        memory = mmap.mmap(-1, count * block_bytes)
+        # Private: shared memory, which is the default, gets no huge pages.
+        memory = mmap.mmap(-1, count * block_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         # In one piece where the kernel can: a device takes so many pieces at once (virtio: 254), and splits a block of
         # 256 scattered pages. A kernel without huge pages says EINVAL.
         with contextlib.suppress(OSError):

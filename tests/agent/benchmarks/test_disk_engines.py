@@ -19,7 +19,7 @@ import pytest
 
 from agent.benchmarks import Request, Unmeasured, disk
 from agent.engines.disk import Job, aio, device, fio, place, proof, threads
-from agent.engines.disk.buffers import PAGE
+from agent.engines.disk.buffers import PAGE, Buffers
 from agent.engines.disk.phases import Phases
 from shared.codes import Code, Trouble
 from shared.marks import Mark
@@ -91,6 +91,18 @@ def test_an_engine_moves_every_block_once(folder, engine):
         pages = {os.pread(content, PAGE, at) for at in range(0, SIZE, PAGE)}
         os.close(content)
     assert len(pages) == SIZE // PAGE
+
+
+def test_buffers_are_in_one_piece(missing):
+    """Scattered pages halve what a disk behind virtio does, and make it chance."""
+    policy = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not policy.exists() or "[never]" in policy.read_text():
+        missing("this kernel gives no huge pages")
+    count = 32
+    buffers = Buffers(count, disk.BLOCK)
+    held = next(one for one in Path("/proc/self/smaps").read_text().split("VmFlags") if f"{buffers.address:x}-" in one)
+    huge_kb = int(next(line.split()[1] for line in held.splitlines() if line.startswith("AnonHugePages")))
+    assert huge_kb * 1024 >= count * disk.BLOCK / 2
 
 
 @every_engine
