@@ -72,7 +72,7 @@ class Ring:
         count = job.in_flight
         self._block_bytes = job.block_bytes
         self._events = (Event * count)()
-        self._waiting = (ctypes.c_void_p * count)()
+        self._given = (ctypes.c_void_p * 1)()
         self._iocbs = (Iocb * count)(
             *(
                 Iocb(
@@ -97,15 +97,15 @@ class Ring:
         """Waits for what is still in flight: until then the kernel owns the buffers."""
         self._ask(DESTROY, self._context)
 
-    def submit(self, slots: list[int], places: list[int]) -> None:
-        """Give blocks to the kernel, each with its place in the file; raises `OSError`."""
-        for index, (slot, place) in enumerate(zip(slots, places, strict=True)):
-            self._iocbs[slot].offset = place
-            self._waiting[index] = self._addresses[slot]
-        given, width = 0, ctypes.sizeof(ctypes.c_void_p)
-        while given < len(slots):
-            rest = ctypes.byref(self._waiting, given * width)
-            given += self._ask(SUBMIT, self._context, ctypes.c_long(len(slots) - given), rest)
+    def submit(self, slot: int, place: int) -> None:
+        """
+        Give one block to the kernel, with its place in the file; raises `OSError`.
+
+        One a call, as fio does: blocks given together are joined to larger ones before the device sees them.
+        """
+        self._iocbs[slot].offset = place
+        self._given[0] = self._addresses[slot]
+        self._ask(SUBMIT, self._context, ctypes.c_long(1), self._given)
 
     def wait(self) -> list[int]:
         """Wait for one block at least; return the slots of those that are done, or raise the `OSError` of one."""
@@ -137,13 +137,15 @@ def move(descriptor: int, job: Job, tell: Tell) -> Moved:
         meter = Meter(job, tell)
         free, busy = list(range(job.in_flight)), 0
         while True:
-            chosen = [] if meter.is_over() else [place for _, place in zip(free, places, strict=False)]
-            for slot in free[: len(chosen)]:
+            for slot in free:
+                place = None if meter.is_over() else next(places, None)
+                if place is None:
+                    break
                 if job.write:
                     buffers.stamp(slot)
                 began_s[slot] = time.perf_counter()
-            ring.submit(free[: len(chosen)], chosen)
-            busy += len(chosen)
+                ring.submit(slot, place)
+                busy += 1
             if not busy:
                 return meter.moved()
             free = ring.wait()
