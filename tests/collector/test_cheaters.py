@@ -281,6 +281,15 @@ async def test_seven_machines_are_too_few_to_tell_who_is_odd(site):
     assert (await site.run(cpu(12_000.5, 1010.5))).flags == ()
 
 
+async def test_neither_another_version_nor_another_model_is_compared_with(site):
+    """Eight machines agree; one measured by another method, and one with another CPU, are not held against them."""
+    await site.fleet(8, lambda n: cpu(8000.111 + 20 * n, 1000.222 + 3 * n))
+    newer = structs.replace(cpu(12_000.5, 1300.5), method_version="cpu/2")
+    assert (await site.run(newer)).flags == ()
+    await site.add("hw_3", facts=structs.replace(FACTS, cpu_model="AMD EPYC 9654"))
+    assert (await site.run(cpu(12_000.6, 1300.6), hardware_id="hw_3")).flags == ()
+
+
 async def test_an_earlier_result_sent_again_is_flagged(site):
     """Two figures, digit for digit, of the machine's own or of another's; one alone can be chance."""
     await site.run(disk())
