@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -97,10 +97,17 @@ def account(settings: Settings, components: Sequence[Component], now: datetime) 
         save_spent(settings.network_file, load_spent(settings.network_file).plus(moved, now))
 
 
-async def answer(challenge: Challenge) -> ChallengeAnswer | None:
-    """Answer a challenge in a child process; None, with a line in the log, where that does not work here."""
+async def answer(challenge: Challenge, names: Collection[str]) -> ChallengeAnswer | None:
+    """
+    Answer a challenge in a child process; None, with a line in the log, where that does not work here.
+
+    Args:
+        challenge: As ordered.
+        names: The benchmarks that were ordered with it; with "gpu" among them a GPU answers, if one can.
+    """
     child = await asyncio.create_subprocess_exec(
         *CHALLENGED,
+        "gpu" if BenchmarkName.GPU in names else "cpu",
         str(os.getpid()),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

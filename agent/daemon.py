@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from agent import identity, inventory, keys
-from agent.benchmarking import account, figures, network_of, run_benchmarks
+from agent.benchmarking import account, answer, figures, network_of, run_benchmarks
 from agent.benchmarks import Request
 from agent.config import Settings, digest
 from agent.conversation import Ends, Mail
@@ -133,8 +133,9 @@ class Daemon:
         make_way(self._journal.of_kinds(PRIVILEGED_KINDS))
         async with alone(self._settings.state_dir, LONGEST_WAIT_S):
             components = await run_benchmarks(work.components, request, report)
+            answered = await answer(work.challenge, work.components) if work.challenge else None
         account(self._settings, components, started_at)
-        return self._signatory.benchmark(order, envelope, started_at, components, figures(components))
+        return self._signatory.benchmark(order, envelope, started_at, components, figures(components), answered)
 
     async def _report(self) -> None:
         """Take one health report and put it into the outbox."""

@@ -1,7 +1,5 @@
 """Ordering benchmarks: with a fresh challenge, and a ticket to the measuring server; never at a tenant's cost."""
 
-import base64
-import binascii
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
@@ -35,20 +33,22 @@ def measuring(url: str, key: str) -> Measuring | None:
 
     Args:
         url: Its address.
-        key: Its Ed25519 public key, base64.
+        key: Its Ed25519 public key, hex.
 
     Raises:
         Trouble: `bad_configuration` or `weak_key`.
     """
     if not url and not key:
         return None
-    remedy = "set both bandwidth_server and bandwidth_server_key; the server tells its key when it starts"
+    remedy = (
+        "set both bandwidth_server and bandwidth_server_key; `rackproof bandwidth-server --show-key` prints the key"
+    )
     if not url.startswith(("https://", "http://")) or not key:
         raise Trouble(Code.BAD_CONFIGURATION, f"bandwidth_server = {url!r} with key {key!r}", remedy)
     try:
-        raw = base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Trouble(Code.BAD_CONFIGURATION, "bandwidth_server_key is not base64", remedy) from error
+        raw = bytes.fromhex(key)
+    except ValueError as error:
+        raise Trouble(Code.BAD_CONFIGURATION, "bandwidth_server_key is not hex", remedy) from error
     public_key(raw)
     return Measuring(url=url.rstrip("/"), public_key=raw)
 

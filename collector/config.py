@@ -28,8 +28,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         heartbeat_s: Seconds between two health reports; at most 20, so that one that is lost makes nobody stale.
         commit_every_s: Longest time a report waits for its group commit.
         health_kept_h: Hours that single health reports are kept.
-        bandwidth_server: Address of the measuring server ("https://measure.example:8471"); empty for none.
-        bandwidth_server_key: Its public key, base64.
+        bandwidth_server: Address of the measuring server ("https://measure.example:8480"); empty for none.
+        bandwidth_server_key: Its public key, hex, as `rackproof bandwidth-server --show-key` prints it.
         challenge_mode: "off"; "shadow": answers are checked and told, and count for nothing; "on".
         benchmark_every_days: Days between two benchmarks of a machine; the first is when it is new. 0 for never.
         log: "json", "text", or "auto" for JSON unless at a terminal.

@@ -83,9 +83,8 @@ def model_of(name: str | None) -> GpuModel | None:
 
 
 def bounds(gpu: Gpu) -> tuple[float, float] | None:
-    """Return the most that a GPU can do at its observed clock, FP16 and FP32 in TFLOP/s; None when it is not known."""
+    """Return the most that a GPU can do at its observed clocks, FP16 and FP32 in TFLOP/s; None when it is not known."""
     model = model_of(gpu.name)
-    if model is None or not gpu.clock_mhz:
+    if model is None or not gpu.fp16_mhz or not gpu.fp32_mhz:
         return None
-    clocks = model.sms * gpu.clock_mhz / 1e6
-    return clocks * model.k16, clocks * model.k32
+    return model.sms * gpu.fp16_mhz * model.k16 / 1e6, model.sms * gpu.fp32_mhz * model.k32 / 1e6

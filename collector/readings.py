@@ -5,14 +5,17 @@ Details come from a machine that may say anything, so every reader here takes wh
 the rest. Names expected, by component:
 
     cpu      cpu_score_single, threads, triad_gb_s
-    disk     write.device_share, read.device_share (0 to 1), data ("random"),
-             device.model, device.rotational, device.link_mb_s, device.virtual
-    gpu      gpus: a list of uuid, name, sms, clock_mhz (median of what was observed), fp16, fp32 (TFLOP/s)
-    network  witness (an envelope), link_mbit_s, up_gbps, down_gbps, limited_by
+    disk     write.device_share, read.device_share (0 to 1), packed (what is left of samples when they are compressed),
+             device.model, device.rotational, device.link ("16.0 GT/s PCIe x4", "6.0 Gbps"), device.virtual,
+             device.software, device.layers
+    gpu      models: a list of name, multiprocessors; gpus: a list of model (its place in that list), uuid, and
+             fp16 and fp32, each with tflop_s and mhz (median of what was observed)
+    network  witness (an envelope), link_bit_s
     any      spread.FIGURE: the least and the most of its slices; disk also: read.least_mb_s, read.most_mb_s (write too)
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -36,31 +39,37 @@ class Cpu(Struct, frozen=True, kw_only=True):
 
 
 class Disk(Struct, frozen=True, kw_only=True):
-    """A disk component's details. Shares: of what was asked, how much the device did. `data`: what was written."""
+    """
+    A disk component's details. Shares: of what was asked, how much the device did; `packed`: as `agent` tells it.
+
+    `rotational` and `link_mb_s` are of one disk on its own: a hypervisor's word for them means nothing, and an array is
+    faster than each of its members.
+    """
 
     model: str | None
     rotational: bool | None
     link_mb_s: float | None
     write_share: float | None
     read_share: float | None
-    data: str | None
+    packed: float | None
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
-    """One GPU of a GPU component's details; FP16 and FP32 in TFLOP/s."""
+    """One GPU of a GPU component's details; FP16 and FP32 in TFLOP/s, each with the clock that it had meanwhile."""
 
     uuid: str | None
     name: str | None
     sms: float | None
-    clock_mhz: float | None
     fp16: float | None
+    fp16_mhz: float | None
     fp32: float | None
+    fp32_mhz: float | None
 
 
 class Network(Struct, frozen=True, kw_only=True):
     """A network component's details. `witness`: null when there is none, `garbled` when what stands there is none."""
 
-    link_mbit_s: float | None
+    link_bit_s: float | None
     witness: Envelope | None
     garbled: bool
 
@@ -77,31 +86,58 @@ def cpu(details: Mapping[str, Any]) -> Cpu:
 def disk(details: Mapping[str, Any]) -> Disk:
     """Read a disk component's details."""
     device = part(details, "device")
-    rotational = device.get("rotational")
+    rotational, layers = device.get("rotational"), device.get("layers")
+    # A partition and its disk: what has more layers may have more disks.
+    alone = isinstance(layers, list) and len(layers) <= 2
+    real = alone and not device.get("virtual") and not device.get("software")
     return Disk(
         model=text(device.get("model")),
-        rotational=rotational if isinstance(rotational, bool) else None,
-        link_mb_s=number(device.get("link_mb_s")),
+        rotational=rotational if real and isinstance(rotational, bool) else None,
+        link_mb_s=link_mb_s(text(device.get("link")) or "") if real else None,
         write_share=number(part(details, "write").get("device_share")),
         read_share=number(part(details, "read").get("device_share")),
-        data=text(details.get("data")),
+        packed=number(details.get("packed")),
     )
+
+
+def link_mb_s(link: str) -> float | None:
+    """
+    Return what a link carries in MB/s after its line code, from the kernel's words for it; None where they are others.
+
+    Source: PCI Express Base Specification: 8b/10b up to 5 GT/s, 128b/130b above; Serial ATA: 8b/10b.
+    """
+    pcie = re.fullmatch(r"(\d+(?:\.\d+)?) GT/s(?: PCIe)? x(\d{1,2})", link)
+    if pcie is not None:
+        rate = float(pcie[1])
+        return rate * 1000 / 8 * (0.8 if rate <= 5 else 128 / 130) * int(pcie[2])
+    serial = re.fullmatch(r"(1\.5|3\.0|6\.0) Gbps", link)
+    return float(serial[1]) * 100 if serial is not None else None
 
 
 def gpus(details: Mapping[str, Any]) -> tuple[Gpu, ...]:
     """Read a GPU component's details: one for each GPU."""
-    listed = details.get("gpus")
+    listed, models = details.get("gpus"), details.get("models")
     return tuple(
-        Gpu(
-            uuid=text(one.get("uuid")),
-            name=text(one.get("name")),
-            sms=number(one.get("sms")),
-            clock_mhz=number(one.get("clock_mhz")),
-            fp16=number(one.get("fp16")),
-            fp32=number(one.get("fp32")),
-        )
+        _gpu(one, models if isinstance(models, list) else [])
         for one in (listed[:MOST_GPUS] if isinstance(listed, list) else ())
         if isinstance(one, dict)
+    )
+
+
+def _gpu(one: Mapping[str, Any], models: list[Any]) -> Gpu:
+    place = one.get("model")
+    model = models[place] if isinstance(place, int) and 0 <= place < len(models) else None
+    if not isinstance(model, dict):
+        model = _NOTHING
+    fp16, fp32 = part(one, "fp16"), part(one, "fp32")
+    return Gpu(
+        uuid=text(one.get("uuid")),
+        name=text(model.get("name")),
+        sms=number(model.get("multiprocessors")),
+        fp16=number(fp16.get("tflop_s")),
+        fp16_mhz=number(fp16.get("mhz")),
+        fp32=number(fp32.get("tflop_s")),
+        fp32_mhz=number(fp32.get("mhz")),
     )
 
 
@@ -113,8 +149,8 @@ def network(details: Mapping[str, Any]) -> Network:
         witness = msgspec.convert(raw, Envelope) if raw is not None else None
     except (msgspec.ValidationError, ValueError):
         # What stands there is the machine's own doing, and is told as such.
-        return Network(link_mbit_s=number(details.get("link_mbit_s")), witness=None, garbled=True)
-    return Network(link_mbit_s=number(details.get("link_mbit_s")), witness=witness, garbled=False)
+        return Network(link_bit_s=number(details.get("link_bit_s")), witness=None, garbled=True)
+    return Network(link_bit_s=number(details.get("link_bit_s")), witness=witness, garbled=False)
 
 
 def spread(component: Component, figure: str) -> tuple[float | None, float | None]:

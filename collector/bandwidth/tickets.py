@@ -8,8 +8,8 @@ from shared.codes import Code, Trouble
 from shared.documents import BandwidthTicket, open_signed
 from shared.envelope import Envelope
 
-LONGEST = timedelta(days=1)
-"""A ticket for longer would have to be remembered for longer."""
+LONGEST = timedelta(days=90)
+"""As long as an order may wait for its machine; a used ticket is remembered until its own time is over."""
 
 
 def judge(envelope: Envelope, collector_key: bytes, origins: Collection[str], now: datetime) -> BandwidthTicket:
@@ -28,5 +28,5 @@ def judge(envelope: Envelope, collector_key: bytes, origins: Collection[str], no
     if not now < ticket.not_after:
         raise Trouble(Code.TICKET_REFUSED, "the ticket's time is over")
     if ticket.not_after > now + LONGEST:
-        raise Trouble(Code.TICKET_REFUSED, "the ticket is for more than a day")
+        raise Trouble(Code.TICKET_REFUSED, f"the ticket is for more than {LONGEST.days} days")
     return ticket

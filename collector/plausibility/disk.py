@@ -15,6 +15,8 @@ MEMORY_SHARE = 0.25
 """A disk that reads faster than this share of memory's bandwidth is memory."""
 DEVICE_SHARE = 0.95
 """Least part of what was asked that the device must have moved."""
+INCOMPRESSIBLE = 0.95
+"""Least that a compressor leaves of random bytes."""
 
 READ, WRITE = "disk_read_mb_s", "disk_write_mb_s"
 
@@ -65,9 +67,10 @@ def proof(seen: Seen) -> Iterator[Flag]:
 
 def data(seen: Seen) -> Iterator[Flag]:
     """See that what was written could not be packed."""
-    if seen.disk.data not in {None, "random"}:
+    if seen.disk.packed is not None and seen.disk.packed < INCOMPRESSIBLE:
         for figure, _ in _figures(seen):
-            yield flag(FlagCode.COMPRESSIBLE, f"written: {seen.disk.data}, not random bytes", figure)
+            words = f"samples of what was written shrink to {seen.disk.packed:.2f} of their size"
+            yield flag(FlagCode.COMPRESSIBLE, words, figure)
 
 
 def _figures(seen: Seen) -> Iterator[tuple[str, float]]:

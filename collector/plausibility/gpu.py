@@ -31,11 +31,12 @@ def bound(seen: Seen) -> Iterator[Flag]:
             words = f"{_name(gpu)}: its model or clock is not known here; nothing bounds it"
             yield flag(FlagCode.NO_BOUND, words, shadow=True)
             continue
-        for figure, value, limit in zip((FP16, FP32), (gpu.fp16, gpu.fp32), limits, strict=True):
+        measured = (FP16, gpu.fp16, gpu.fp16_mhz), (FP32, gpu.fp32, gpu.fp32_mhz)
+        for (figure, value, mhz), limit in zip(measured, limits, strict=True):
             if value is None:
                 continue
             share = value / limit
-            at = f"{limit:,.4g}, its bound at {gpu.clock_mhz:.0f} MHz"
+            at = f"{limit:,.4g}, its bound at {mhz:.0f} MHz"
             words = f"{_name(gpu)}: {value:,.4g} TFLOP/s is {share:.2f} of {at}"
             if share > MOST:
                 yield flag(FlagCode.OVER_BOUND, words, figure)
@@ -52,8 +53,9 @@ def name(seen: Seen) -> Iterator[Flag]:
         if gpu.sms is not None and gpu.sms != model.sms:
             words = f"{_name(gpu)} has {gpu.sms:.0f} multiprocessors, a {model.name} {model.sms}"
             yield flag(FlagCode.FALSE_NAME, words)
-        if gpu.clock_mhz is not None and gpu.clock_mhz > model.boost_mhz * MOST_OVERCLOCK:
-            words = f"{_name(gpu)} ran at {gpu.clock_mhz:.0f} MHz, a {model.name} boosts to {model.boost_mhz:.0f}"
+        mhz = max(gpu.fp16_mhz or 0.0, gpu.fp32_mhz or 0.0)
+        if mhz > model.boost_mhz * MOST_OVERCLOCK:
+            words = f"{_name(gpu)} ran at {mhz:.0f} MHz, a {model.name} boosts to {model.boost_mhz:.0f}"
             yield flag(FlagCode.FALSE_NAME, words)
 
 

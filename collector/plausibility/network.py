@@ -18,9 +18,9 @@ FIGURE = "network_bandwidth_gbps"
 
 def link(seen: Seen) -> Iterator[Flag]:
     """See that the machine's own link carries it."""
-    value, limit = seen.outcome.network_bandwidth_gbps, seen.network.link_mbit_s
-    if value is not None and limit and value * 1000 > limit:
-        yield flag(FlagCode.OVER_LINK, f"{value:,.4g} Gbit/s over a link of {limit / 1000:,.4g}", FIGURE)
+    value, limit = seen.outcome.network_bandwidth_gbps, seen.network.link_bit_s
+    if value is not None and limit and value * 1e9 > limit:
+        yield flag(FlagCode.OVER_LINK, f"{value:,.4g} Gbit/s over a link of {limit / 1e9:,.4g}", FIGURE)
 
 
 def witness(seen: Seen) -> Iterator[Flag]:

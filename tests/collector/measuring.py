@@ -60,8 +60,8 @@ def disk(read_mb_s: float = 3512.377, write_mb_s: float = 2801.119, **more) -> C
     told = {
         "write": {"device_share": 1.0},
         "read": {"device_share": 1.0},
-        "data": "random",
-        "device": {"model": "PM9A3", "rotational": False, "link_mb_s": 7876.0, "virtual": False},
+        "packed": 1.0,
+        "device": {"model": "PM9A3", "layers": ["nvme0n1"], "rotational": False, "link": "16.0 GT/s PCIe x4"},
     }
     return component("disk", {"disk_read_mb_s": read_mb_s, "disk_write_mb_s": write_mb_s}, **told | more)
 
@@ -72,12 +72,25 @@ def a_gpu(**changes) -> dict[str, object]:
 
 
 def gpu(*found: dict[str, object]) -> Component:
+    """A component as the agent tells it; each GPU flat, as `a_gpu` makes them."""
     listed = list(found or (a_gpu(),))
     figures = {
         "gpu_throughput_fp16": sum(one["fp16"] for one in listed),
         "gpu_throughput_fp32": sum(one["fp32"] for one in listed),
     }
-    return component("gpu", figures, gpus=listed)
+    return component("gpu", figures, **gpu_details(*listed))
+
+
+def gpu_details(*found: dict[str, object]) -> dict[str, object]:
+    """The details of GPUs, each with a model of its own."""
+    return {
+        "models": [{"name": one.get("name"), "multiprocessors": one.get("sms")} for one in found],
+        "gpus": [
+            {"model": place, "uuid": one.get("uuid")}
+            | {kind: {"tflop_s": one.get(kind), "mhz": one.get("clock_mhz")} for kind in ("fp16", "fp32")}
+            for place, one in enumerate(found)
+        ],
+    }
 
 
 class Site:

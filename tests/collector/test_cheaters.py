@@ -40,7 +40,9 @@ async def site(database, tmp_path):
 
 
 async def honest_network(site, order, gbps: float = 9.3, **changes):
-    return component("network", {"network_bandwidth_gbps": gbps}, link_mbit_s=25_000, witness=witness(order, **changes))
+    return component(
+        "network", {"network_bandwidth_gbps": gbps}, link_bit_s=25_000_000_000, witness=witness(order, **changes)
+    )
 
 
 async def test_an_honest_machine_bears_no_flag(site):
@@ -63,11 +65,11 @@ async def test_an_honest_machine_bears_no_flag(site):
             "disk_write_mb_s",
             "0.00",
         ),
-        ([disk(data="zeros")], FlagCode.COMPRESSIBLE, "disk_read_mb_s", "zeros"),
+        ([disk(packed=0.01)], FlagCode.COMPRESSIBLE, "disk_read_mb_s", "shrink to 0.01"),
         ([disk(read={}, write={})], FlagCode.NO_PROOF, "disk_read_mb_s", "not tell"),
-        ([disk(read_mb_s=7600.5)], FlagCode.OVER_LINK, "disk_read_mb_s", "7,600.5 MB/s over a link of 7,876"),
+        ([disk(read_mb_s=7600.5)], FlagCode.OVER_LINK, "disk_read_mb_s", "7,600.5 MB/s over a link of 7,876.92"),
         (
-            [disk(device={"model": "ST16000", "rotational": True})],
+            [disk(device={"model": "ST16000", "rotational": True, "layers": ["sda1", "sda"]})],
             FlagCode.TOO_FAST_FOR_PLATTERS,
             "disk_read_mb_s",
             "rotating",

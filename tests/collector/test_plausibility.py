@@ -18,6 +18,7 @@ from shared.documents import BenchmarkName, BenchmarkOutcome, BenchmarkWork, Com
 from shared.flags import MEANING, FlagCode
 from shared.records import FIGURES, Assurance, Machine
 from tests.collector.known import NOW
+from tests.collector.measuring import gpu_details
 
 MACHINE = Machine(hardware_id="hw_1", customer_id="usr_1", cpu_model="x", disk_type="NVMe")
 CONTEXT = Context(
@@ -59,7 +60,8 @@ def test_every_figure_has_a_ceiling():
 @pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
 def test_a_model_s_peaks_are_its_units_at_its_boost_clock(model):
     """The table's own numbers fit each other: both peaks follow from units and one clock, within 3 %."""
-    gpu = Gpu(uuid=None, name=model.name, sms=model.sms, clock_mhz=model.boost_mhz, fp16=None, fp32=None)
+    mhz = model.boost_mhz
+    gpu = Gpu(uuid=None, name=model.name, sms=model.sms, fp16=None, fp16_mhz=mhz, fp32=None, fp32_mhz=mhz)
     fp16, fp32 = bounds(gpu)
     assert fp16 == pytest.approx(model.peak16)
     assert fp32 == pytest.approx(model.peak32, rel=0.09 if "H" in model.name else 0.03)
@@ -95,7 +97,7 @@ def test_a_model_that_is_not_known_has_no_bound_and_that_is_told_in_shadow():
     """It counts for nothing: every new model would else be flagged."""
     gpus = [{"uuid": "GPU-1", "name": "NVIDIA B200", "sms": 148, "clock_mhz": 1800, "fp16": 1700.0, "fp32": 70.0}]
     figures = {"gpu_throughput_fp16": 1700.0, "gpu_throughput_fp32": 70.0}
-    part = Component(name=BenchmarkName.GPU, method_version="gpu/1", figures=figures, details={"gpus": gpus})
+    part = Component(name=BenchmarkName.GPU, method_version="gpu/1", figures=figures, details=gpu_details(*gpus))
     told = outcome(part, **figures)
     flags = judge(
         told, (), Context(**{**{n: getattr(CONTEXT, n) for n in CONTEXT.__struct_fields__}, "gpu_model": "B200"})
@@ -115,22 +117,25 @@ KEYS = st.sampled_from(
         "read",
         "device",
         "device_share",
-        "data",
+        "packed",
         "model",
         "rotational",
-        "link_mb_s",
+        "link",
+        "layers",
+        "models",
         "gpus",
         "uuid",
         "name",
-        "sms",
-        "clock_mhz",
+        "multiprocessors",
+        "tflop_s",
+        "mhz",
         "fp16",
         "fp32",
         "witness",
         "payload",
         "payloadType",
         "signatures",
-        "link_mbit_s",
+        "link_bit_s",
         "spread",
         "least_mb_s",
         "cpu_score",
@@ -190,10 +195,37 @@ def test_a_spread_is_read_where_it_is_told(details, found):
     assert readings.spread(part, "disk_read_mb_s") == found
 
 
+@pytest.mark.parametrize(
+    ("link", "mb_s"),
+    [
+        ("16.0 GT/s PCIe x4", 7876.9),
+        ("5.0 GT/s PCIe x2", 1000.0),
+        ("6.0 Gbps", 600.0),
+        ("<unknown>", None),
+        ("", None),
+        ("Unknown x4", None),
+    ],
+)
+def test_what_a_link_carries_is_read_from_the_kernel_s_words(link, mb_s):
+    """After its line code; words that are not understood are no limit."""
+    found = readings.link_mb_s(link)
+    assert found == mb_s or round(found, 1) == mb_s
+
+
+def test_an_array_is_not_held_to_one_disk_s_link_or_platters():
+    """Nor is a hypervisor's disk, which says what it likes."""
+    disk = {"rotational": True, "link": "6.0 Gbps"}
+    alone = readings.disk({"device": {**disk, "layers": ["sda1", "sda"]}})
+    assert (alone.rotational, alone.link_mb_s) == (True, 600.0)
+    for more in ({"layers": ["md0", "sda", "sdb"]}, {"layers": ["vda"], "virtual": True}, {}):
+        found = readings.disk({"device": {**disk, **more}})
+        assert (found.rotational, found.link_mb_s) == (None, None)
+
+
 def test_a_point_is_of_what_was_measured():
     """A disk's own model before the machine's word for its kind; GPUs with their number."""
     device = {"device": {"model": "PM9A3"}}
-    gpus = {"gpus": [{"name": "NVIDIA L40S"}] * 2}
+    gpus = gpu_details(*[{"name": "NVIDIA L40S"}] * 2)
     figures = {"disk_read_mb_s": 1.0, "gpu_throughput_fp16": 1.0, "cpu_score": 1.0}
     parts = [
         Component(name=BenchmarkName.DISK, method_version="disk/1", figures={"disk_read_mb_s": 1.0}, details=device),

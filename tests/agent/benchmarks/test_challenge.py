@@ -8,11 +8,12 @@ from collector.challenges import right_answer
 from shared.documents import Challenge
 
 
+@pytest.mark.parametrize("where", ["disk", "gpu"])
 @pytest.mark.parametrize("size", [64, 320, 1024])
-async def test_the_child_s_answer_is_the_collector_s(size):
-    """Two programs, one product; the nonce comes back with it."""
+async def test_the_child_s_answer_is_the_collector_s(size, where):
+    """Two programs, one product; the nonce comes back with it. Where a GPU is asked and there is none, the CPU does it."""
     challenge = Challenge(nonce=bytes([size % 251]) * 32, size=size)
-    found = await answer(challenge)
+    found = await answer(challenge, ["cpu", where])
     assert found is not None
     assert (found.nonce, found.product_sha256, found.computed_on) == (challenge.nonce, right_answer(challenge), "cpu")
 
