@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from collector.benchmark_orders import KEPT_FREE, BenchmarkOrders
+from collector.benchmarks.ordering import KEPT_FREE, BenchmarkOrders
+from collector.benchmarks.scheduling import RETRY, Candidate, plan
 from collector.bus.local import Bell
 from collector.links.dispatch import FROM, OPEN, State
-from collector.scheduling import RETRY, Candidate, plan
 from collector.store import benchmarks, commands, health, idempotency
 from collector.store.engine import Database
 from shared.codes import Code, Trouble

@@ -25,13 +25,13 @@ from collector.api.records import Records
 from collector.api.routing import Route
 from collector.api.verification import Verification
 from collector.app import make_app
-from collector.benchmark_orders import BenchmarkOrders, measuring
+from collector.benchmarks.challenges import Mode
+from collector.benchmarks.judging import Judging
+from collector.benchmarks.ordering import BenchmarkOrders, measuring
 from collector.bus.local import LocalBell
-from collector.challenges import Mode
 from collector.chores import Chores
 from collector.config import Settings
 from collector.evidence import EvidenceStore
-from collector.judging import Judging
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway

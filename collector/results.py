@@ -8,11 +8,11 @@ import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from collector.benchmarks.judging import Judging
 from collector.certificates import countersign
 from collector.chain import Link, gap
 from collector.evidence import EvidenceStore
 from collector.identifiers import derived_id
-from collector.judging import Judging
 from collector.links.dispatch import FROM, Outcome, State, state_after
 from collector.store import accounts, audit, certificates, commands, links, records
 from collector.store.commands import CommandRow

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from collector.api.auditing import note
 from collector.api.records import key_in, page_in, page_of
 from collector.api.routing import WRITERS, Answer, Caller, Page, Route, body_of
-from collector.benchmark_orders import BenchmarkOrders
+from collector.benchmarks.ordering import BenchmarkOrders
 from collector.bus.local import Bell
 from collector.links.dispatch import FROM, State
 from collector.orders import LIFETIME, Orders, account_target

@@ -5,8 +5,8 @@ from msgspec import Struct
 
 from collector.api.records import key_in
 from collector.api.routing import Answer, Caller, Route, whole
-from collector.comparison import Difference, Month, Point, Standing, differences, standing, trend
-from collector.plausibility import FIGURE_NAMES
+from collector.benchmarks.comparison import Difference, Month, Point, Standing, differences, standing, trend
+from collector.benchmarks.plausibility import FIGURE_NAMES
 from collector.store import benchmarks, records
 from collector.store.engine import Connection, Database
 from shared.codes import Code, Trouble

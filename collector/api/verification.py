@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 from collector.api.auditing import note
 from collector.api.records import key_in
 from collector.api.routing import ADMINS, Answer, Caller, Route, body_of
+from collector.benchmarks.verification import Verdict, decide
 from collector.store.engine import Connection, Database
-from collector.verification import Verdict, decide
 from shared.codes import Code, Trouble
 from shared.records import Benchmark, RecordId, VerificationStatus, Words
 

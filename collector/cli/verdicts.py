@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from collector.benchmarks.plausibility.seen import amount
+from collector.benchmarks.verification import Verdict, decide
 from collector.cli.tokens import ACTOR, on_database
 from collector.compose import utc_now
 from collector.config import Settings
-from collector.plausibility.seen import amount
 from collector.store import audit, records
 from collector.store.engine import Connection
-from collector.verification import Verdict, decide
 from shared.codes import Code, Trouble
 from shared.records import FIGURES, Benchmark
 

@@ -7,8 +7,8 @@ from msgspec import Struct, structs
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.comparison import Point, newest
-from collector.scheduling import Candidate, Site
+from collector.benchmarks.comparison import Point, newest
+from collector.benchmarks.scheduling import Candidate, Site
 from collector.store.records import insert_or
 from collector.store.tables import benchmark, benchmark_figure, benchmark_gpu, booking, command, live, machine
 

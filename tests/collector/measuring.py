@@ -7,10 +7,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
 from agent.engines.challenge import solve
-from collector.benchmark_orders import BenchmarkOrders, Measuring
-from collector.challenges import Mode
+from collector.benchmarks.challenges import Mode
+from collector.benchmarks.judging import Judging
+from collector.benchmarks.ordering import BenchmarkOrders, Measuring
 from collector.evidence import EvidenceStore
-from collector.judging import Judging
 from collector.links.dispatch import FROM, State
 from collector.orders import Orders
 from collector.results import Results

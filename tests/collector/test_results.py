@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from collector.benchmarks.judging import Judging
 from collector.certificates import Trust, examine, parse
 from collector.evidence import EvidenceStore
-from collector.judging import Judging
 from collector.results import Results
 from collector.store import audit, commands, records
 from shared.codes import Code, Trouble

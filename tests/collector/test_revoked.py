@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from collector.api.commands import view
+from collector.benchmarks.judging import Judging
 from collector.evidence import EvidenceStore
-from collector.judging import Judging
 from collector.links.dispatch import State
 from collector.results import Results
 from collector.store import accounts, commands, records

@@ -81,6 +81,7 @@ class Collector(Program):
         self.data = folder / "collector"
         self.config = folder / "collector.toml"
         lines = [f'data_dir = "{self.data}"', f'listen = "127.0.0.1:{self.port}"', "heartbeat_s = 1.0"]
+        lines.append("benchmark_every_days = 0")  # none but those that a test orders
         if database:
             lines.append(f'database = "{database}"')
         if evidence:

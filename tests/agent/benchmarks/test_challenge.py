@@ -4,7 +4,7 @@ import pytest
 
 from agent.benchmarking import answer
 from agent.engines.challenge import solve
-from collector.challenges import right_answer
+from collector.benchmarks.challenges import right_answer
 from shared.documents import Challenge
 
 

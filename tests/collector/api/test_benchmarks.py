@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from collector.challenges import Mode
+from collector.benchmarks.challenges import Mode
 from collector.store import audit
 from tests.collector.measuring import Site, cpu, disk
 

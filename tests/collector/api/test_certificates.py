@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from collector import keyring
+from collector.benchmarks.judging import Judging
 from collector.certificates import Trust, examine, parse
 from collector.config import Settings
 from collector.evidence import EvidenceStore
-from collector.judging import Judging
 from collector.results import Results
 from shared.documents import Target
 from shared.envelope import key_id

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec import structs
 
-from collector.challenges import Mode
+from collector.benchmarks.challenges import Mode
 from collector.cli import commands
 from collector.store import audit, records
 from collector.store.engine import open_database

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from collector.plausibility.seen import Seen, amount, flag
+from collector.benchmarks.plausibility.seen import Seen, amount, flag
 from shared.documents import BenchmarkName
 from shared.flags import Flag, FlagCode
 from shared.marks import Mark

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from collector.challenges import Mode
+from collector.benchmarks.challenges import Mode
 from collector.store import links, records
 from shared.codes import Code, Trouble
 from shared.documents import BenchmarkOutcome, write

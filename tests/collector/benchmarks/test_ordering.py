@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from collector.benchmark_orders import measuring
-from collector.challenges import Mode
+from collector.benchmarks.challenges import Mode
+from collector.benchmarks.ordering import measuring
+from collector.benchmarks.scheduling import MOST_A_ROUND, RETRY, WAIT, Candidate, next_due, plan
+from collector.benchmarks.scheduling import Site as Premises
 from collector.chores import Chores
 from collector.links.dispatch import FROM, State
 from collector.links.presence import Presence
-from collector.scheduling import MOST_A_ROUND, RETRY, WAIT, Candidate, next_due, plan
-from collector.scheduling import Site as Premises
 from collector.store import commands, presence, records
 from collector.store.presence import Transition
 from shared.codes import Code, Trouble

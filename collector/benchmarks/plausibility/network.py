@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from collector.plausibility.seen import Seen, flag
+from collector.benchmarks.plausibility.seen import Seen, flag
 from shared.codes import Trouble
 from shared.documents import BandwidthWitness, open_signed
 from shared.flags import Flag, FlagCode

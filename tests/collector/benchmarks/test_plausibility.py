@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector import readings
-from collector.comparison import Point
-from collector.gpu_models import MODELS, bounds, model_of
-from collector.judging import benchmark_of, points_of
-from collector.plausibility import CEILINGS, Context, judge, without_absurd
-from collector.readings import Gpu
+from collector.benchmarks import readings
+from collector.benchmarks.comparison import Point
+from collector.benchmarks.gpu_models import MODELS, bounds, model_of
+from collector.benchmarks.judging import benchmark_of, points_of
+from collector.benchmarks.plausibility import CEILINGS, Context, judge, without_absurd
+from collector.benchmarks.readings import Gpu
 from collector.store.types import Json
 from shared.documents import BenchmarkName, BenchmarkOutcome, BenchmarkWork, Component
 from shared.flags import MEANING, FlagCode

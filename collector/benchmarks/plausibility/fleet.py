@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Iterator
 
-from collector.comparison import FEWEST_PEERS, LONG_DIGITS, Point, robust_z
-from collector.plausibility.seen import Seen, amount, flag
+from collector.benchmarks.comparison import FEWEST_PEERS, LONG_DIGITS, Point, robust_z
+from collector.benchmarks.plausibility.seen import Seen, amount, flag
 from shared.flags import Flag, FlagCode
 
 MOST_Z = 4.0

@@ -6,9 +6,9 @@ A rule is silent about what the details do not tell. Thresholds stand beside the
 
 from msgspec import structs
 
-from collector.comparison import Point
-from collector.plausibility import disk, fleet, gpu, network, timing
-from collector.plausibility.seen import UNITS, Context, Rule, Seen, amount, flag
+from collector.benchmarks.comparison import Point
+from collector.benchmarks.plausibility import disk, fleet, gpu, network, timing
+from collector.benchmarks.plausibility.seen import UNITS, Context, Rule, Seen, amount, flag
 from shared.documents import BenchmarkOutcome, Component
 from shared.flags import Flag, FlagCode
 from shared.records import FIGURES

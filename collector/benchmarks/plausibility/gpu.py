@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from collector.gpu_models import bounds, model_of
-from collector.plausibility.seen import Seen, flag
-from collector.readings import Gpu, gpu_names
+from collector.benchmarks.gpu_models import bounds, model_of
+from collector.benchmarks.plausibility.seen import Seen, flag
+from collector.benchmarks.readings import Gpu, gpu_names
 from shared.flags import Flag, FlagCode
 
 LEAST, MOST = 0.45, 1.03

@@ -4,11 +4,11 @@ from datetime import datetime
 
 import msgspec
 
-from collector import readings
-from collector.challenges import Examiner, Mode
-from collector.comparison import LONG_DIGITS, Point
+from collector.benchmarks import readings
+from collector.benchmarks.challenges import Examiner, Mode
+from collector.benchmarks.comparison import LONG_DIGITS, Point
+from collector.benchmarks.plausibility import Context, judge, without_absurd
 from collector.identifiers import derived_id
-from collector.plausibility import Context, judge, without_absurd
 from collector.store import benchmarks, records
 from collector.store.commands import CommandRow
 from collector.store.engine import Connection

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from collector.comparison import Point, differences, newest, robust_z, standing, trend
+from collector.benchmarks.comparison import Point, differences, newest, robust_z, standing, trend
 from tests.collector.known import NOW
 
 POINT = Point(

@@ -4,7 +4,7 @@ import re
 
 from msgspec import Struct
 
-from collector.readings import Gpu
+from collector.benchmarks.readings import Gpu
 
 
 class GpuModel(Struct, frozen=True, kw_only=True):

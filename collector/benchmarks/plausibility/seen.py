@@ -6,8 +6,8 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from collector import readings
-from collector.comparison import Point
+from collector.benchmarks import readings
+from collector.benchmarks.comparison import Point
 from shared.documents import BandwidthTicket, BenchmarkName, BenchmarkOutcome, BenchmarkWork, Component
 from shared.flags import Flag, FlagCode
 

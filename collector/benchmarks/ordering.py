@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from collector.challenges import Mode, new_challenge
+from collector.benchmarks.challenges import Mode, new_challenge
 from collector.identifiers import new_id
 from collector.orders import LIFETIME, Orders
 from collector.store import benchmarks
