@@ -46,14 +46,19 @@ async def _story(out: Console, made: Stage, http: aiohttp.ClientSession, began: 
     port = free_port()
     origin, data = f"http://127.0.0.1:{port}", made.folder / "collector"
     out.print(f"[bold]1  Collector[/]  {origin}, SQLite and evidence in {data}")
-    await made.start(
-        "collector",
-        *program("collector", "serve", "--migrate", "--data-dir", str(data), "--listen", f"127.0.0.1:{port}"),
-    )
+    measuring, key_file = f"http://127.0.0.1:{free_port()}", made.folder / "bandwidth.key"
+    key = await made.run(*program("collector", "bandwidth-server", "--key-file", str(key_file), "--show-key"))
+    config = made.folder / "collector.toml"
+    settings = [f'bandwidth_server = "{measuring}"', f'bandwidth_server_key = "{key}"', "benchmark_every_days = 0"]
+    config.write_text("\n".join(settings) + "\n")
+    places = ("--data-dir", str(data), "--listen", f"127.0.0.1:{port}", "--config", str(config))
+    await made.start("collector", *program("collector", "serve", "--migrate", *places))
     await _answering(made, http, f"{origin}/readyz")
     owner = ("--data-dir", str(data))
     token = await made.run(*program("collector", "token", "create", *owner, "--role", "admin", "--name", "demo"))
     api = Api(http, origin, token)
+    collector_key = (await api.ask("GET", "/v1/collector_key"))["public_key"]
+    await _measuring_server(made, http, measuring, key_file, collector_key)
     await api.ask("PUT", "/v1/users/usr_provider", _provider())
     enrollment = (await api.ask("POST", "/v1/enrollment_tokens", {"customer_id": "usr_provider"}))["token"]
 
@@ -66,8 +71,8 @@ async def _story(out: Console, made: Stage, http: aiohttp.ClientSession, began: 
     row = await _until(lambda: api.ask("GET", f"/v1/machines/{hardware_id}"), _reported, made, "the first report")
     _show_machine(out, row)
 
-    out.print("[bold]4  Benchmark[/]  quick, disk and CPU, ordered over the link and signed by the machine")
-    ordered = {"kind": "benchmark", "hardware_id": hardware_id, "components": ["disk", "cpu"], "quick": True}
+    out.print("[bold]4  Benchmark[/]  a quick look, ordered over the link and signed by the machine")
+    ordered = {"kind": "benchmark", "hardware_id": hardware_id, "components": ["disk", "cpu", "network"], "quick": True}
     command = await _done(out, made, api, ordered)
     (measured,) = (await api.ask("GET", f"/v1/benchmarks?command_id={command['command_id']}"))["items"]
     _show_benchmark(out, measured)
@@ -80,6 +85,16 @@ async def _story(out: Console, made: Stage, http: aiohttp.ClientSession, began: 
     if not once:
         out.print("[bold]Running.[/] Look around; Ctrl-C ends it and removes everything.")
         await asyncio.Event().wait()
+
+
+async def _measuring_server(
+    made: Stage, http: aiohttp.ClientSession, address: str, key_file: Path, collector_key: str
+) -> None:
+    """Start the server to which the agent measures its bandwidth, here by loopback."""
+    listen = ("--listen", address.removeprefix("http://"), "--origin", address, "--workers", "1")
+    keys = ("--key-file", str(key_file), "--collector-key", collector_key, "--link-gbps", "100")
+    await made.start("bandwidth-server", *program("collector", "bandwidth-server", *listen, *keys))
+    await _answering(made, http, f"{address}/healthz")
 
 
 async def _agent(made: Stage, origin: str, enrollment: str) -> tuple[Machine, str]:
@@ -224,9 +239,11 @@ def _show_machine(out: Console, row: Any) -> None:
 
 
 def _show_benchmark(out: Console, row: Any) -> None:
-    for name in ("cpu_score", "disk_write_mb_s", "disk_read_mb_s"):
+    for name in ("cpu_score", "disk_write_mb_s", "disk_read_mb_s", "network_bandwidth_gbps"):
         value = row[name]
-        out.print(f"     {name:18} {value:,.1f}" if value is not None else f"     {name:18} none: {_why(row, name)}")
+        out.print(f"     {name:22} {value:,.1f}" if value is not None else f"     {name:22} none: {_why(row, name)}")
+    for flag in row["flags"]:
+        out.print(f"     flagged: {flag['code']}: {flag['words']}")
     out.print(
         f"   {row['benchmark_id']}  {row['admin_verification_status']}, {row['assurance']}, {row['method_version']}"
     )
