@@ -13,22 +13,13 @@ import msgspec
 
 from agent.benchmarking import account, network_of, run_benchmarks
 from agent.benchmarks import Network, Request
+from agent.cli.benchwords import in_words
 from agent.config import Settings
 from agent.exclusive import alone
 from agent.status import read_status
 from shared.codes import Code, Trouble
 from shared.command_line import Exit
 from shared.documents import Component, MeasuringServer
-from shared.marks import MEANING, Mark
-
-UNITS = {
-    "gpu_throughput_fp16": "TFLOP/s",
-    "gpu_throughput_fp32": "TFLOP/s",
-    "cpu_score": "points",
-    "disk_read_mb_s": "MB/s",
-    "disk_write_mb_s": "MB/s",
-    "network_bandwidth_gbps": "Gbit/s",
-}
 
 LOOK_EVERY_S = 0.5
 T = TypeVar("T")
@@ -129,17 +120,3 @@ async def _measured(names: Sequence[str], request: Request) -> tuple[Component, 
             click.echo(step, err=True)
 
     return await run_benchmarks(names, request, tell)
-
-
-def in_words(components: Sequence[Component]) -> str:
-    """Return the result for a person: a line a figure, then why one is missing, then what the marks mean."""
-    lines = []
-    for one in components:
-        lines += [
-            f"✓ {name:24} {value:>12,.1f} {UNITS.get(name, ''):8} {one.method_version}"
-            for name, value in one.figures.items()
-        ]
-        if not one.figures:
-            lines.append(f"✕ {one.name:24} {'none':>12} {'':8} {one.code}: {one.reason}")
-    marks = sorted({mark for one in components for mark in one.marks})
-    return "\n".join([*lines, *(f"  {mark}: {MEANING[Mark(mark)]}" for mark in marks)])
