@@ -210,6 +210,12 @@ class Fake:
         head = b""
         while b"\r\n\r\n" not in head:
             head += sock.recv(65536)
+        head, _, body = head.partition(b"\r\n\r\n")
+        lengths = [
+            int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+        ]
+        while len(body) < sum(lengths):  # a close before the body is read would be a reset
+            body += sock.recv(65536)
         path = head.split()[1].decode()
         self.asked.append(path)
         try:
