@@ -68,7 +68,7 @@ MEANING: dict[FlagCode, str] = {
     FlagCode.FALSE_NAME: "What the GPU is does not fit the model it is called.",
     FlagCode.ODD_RATIO: "FP16 over FP32 is not what this model's is.",
     FlagCode.OTHER_GPU: "Another GPU was measured than the machine's record names.",
-    FlagCode.GPU_ELSEWHERE: "A GPU with this UUID was measured in another machine.",
+    FlagCode.GPU_ELSEWHERE: "A GPU with this UUID was measured in another machine, or stands twice in this one.",
     FlagCode.OVER_LINK: "More than the link carries.",
     FlagCode.TOO_FAST_FOR_PLATTERS: "More than a rotating disk gives.",
     FlagCode.OVER_MEMORY: "More than a quarter of the memory's bandwidth: memory was read, not a disk.",

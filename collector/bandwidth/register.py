@@ -93,7 +93,8 @@ class Register:
             if wait:
                 raise Full(wait)
             sql.execute("INSERT INTO ticket VALUES (?, ?)", (ticket.ticket_id, ticket.not_after.timestamp()))
-            most = round(request.seconds * capacity_bit_s / 8)
+            # Of a link said to be slow, so that nobody claims a little and moves a lot beside others' measurements.
+            most = round(request.seconds * min(request.link_bit_s or capacity_bit_s, capacity_bit_s) / 8)
             row = (
                 _digest(token),
                 ticket.ticket_id,

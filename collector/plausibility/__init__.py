@@ -9,7 +9,7 @@ from msgspec import structs
 from collector.comparison import Point
 from collector.plausibility import disk, fleet, gpu, network, timing
 from collector.plausibility.seen import UNITS, Context, Rule, Seen, amount, flag
-from shared.documents import BenchmarkOutcome, Component
+from shared.documents import BenchmarkName, BenchmarkOutcome, Component
 from shared.flags import Flag, FlagCode
 from shared.records import FIGURES
 
@@ -29,9 +29,16 @@ FIGURE_NAMES = tuple(UNITS)
 MOST_FLAGS = 64
 
 
+def owns(component: BenchmarkName, figure: str) -> bool:
+    """Return whether a figure is this component's to measure: it is called after it."""
+    return figure.startswith(f"{component}_")
+
+
 def _explained(seen: Seen) -> list[Flag]:
     """See that the record's figures are those of its components."""
-    measured = {name: value for part in seen.parts.values() for name, value in part.figures.items()}
+    measured = {
+        name: value for part in seen.parts.values() for name, value in part.figures.items() if owns(part.name, name)
+    }
     told = {name: getattr(seen.outcome, name) for name in FIGURES}
     return [
         flag(FlagCode.UNEXPLAINED, f"{amount(value, name)}; its component: {measured.get(name)}", name)
@@ -104,4 +111,4 @@ def _measured(component: Component) -> Component:
     return structs.replace(component, figures=kept, code=component.code or FlagCode.ABSURD, reason=words[:300])
 
 
-__all__ = ["CEILINGS", "FIGURE_NAMES", "RULES", "Context", "judge", "without_absurd"]
+__all__ = ["CEILINGS", "FIGURE_NAMES", "RULES", "Context", "judge", "owns", "without_absurd"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from collector.bandwidth import tickets
 from collector.bandwidth.register import Register
 from collector.bandwidth.slots import ROOM, Full, Held, claim_bit_s, wait_s
+from collector.bandwidth.worker import MOST_OF_ONE_ADDRESS, Doors, neighbours
 from shared.bandwidth import SlotRequest
 from shared.codes import Code, Trouble
 from shared.documents import BandwidthTicket, BandwidthWitness, sign
@@ -145,3 +146,25 @@ def test_a_slot_has_so_many_streams(tmp_path):
     register.open_stream(slot, "down")
     assert register.running(slot) == 17
     register.close()
+
+
+def test_who_claims_little_moves_little(tmp_path):
+    """A slow link's slot beside others' measurements would else fill the server's."""
+    register = Register(tmp_path / "own.db")
+    for number, (link, most) in enumerate([(1_000_000, 375_000), (None, 375_000_000), (10 * GBIT, 375_000_000)]):
+        request = SlotRequest(ticket=sign(ticket(), KEY), seconds=3, link_bit_s=link)
+        now_s = 100.0 * number
+        register.admit(f"{number}" * 43, ticket(ticket_id=f"tkt_{number}"), request, GBIT, now_s=now_s)
+        assert register.slot(f"{number}" * 43, now_s).most_bytes == most
+    register.close()
+
+
+def test_a_stranger_s_ipv6_network_is_one_address():
+    """He has 2^64 of them; an IPv4 address stays itself, however it is written."""
+    doors = Doors()
+    assert all(doors.enter(f"2001:db8::{number:x}") for number in range(MOST_OF_ONE_ADDRESS))
+    assert not doors.enter("2001:db8::ffff:1")
+    assert doors.enter("2001:db8:0:1::1")
+    doors.leave("2001:db8::1")
+    assert doors.enter("2001:db8::ffff:1")
+    assert [neighbours(one) for one in ("192.0.2.1", "::ffff:192.0.2.1")] == ["192.0.2.1"] * 2
