@@ -4,6 +4,8 @@ Whether a benchmark can be true: pure rules, each a function that yields flags; 
 A rule is silent about what the details do not tell. Thresholds stand beside their rule, with the reason.
 """
 
+from collections import Counter
+
 from msgspec import structs
 
 from collector.comparison import Point
@@ -26,7 +28,8 @@ CEILINGS = {
 FIGURE_NAMES = tuple(UNITS)
 """Figures that are compared: the record's, and one thread's score."""
 
-MOST_FLAGS = 64
+MOST_ALIKE = 8
+"""Flags of one code about one figure: 64 GPUs can raise many, and must not push those of other rules out."""
 
 
 def owns(component: BenchmarkName, figure: str) -> bool:
@@ -84,7 +87,14 @@ def judge(outcome: BenchmarkOutcome, points: tuple[Point, ...], context: Context
         context: What is known beside it.
     """
     seen = Seen(outcome, points, context)
-    return tuple(one for rule in RULES for one in rule(seen))[:MOST_FLAGS]
+    alike: Counter[tuple[FlagCode, str | None, bool]] = Counter()
+    kept = []
+    for one in (one for rule in RULES for one in rule(seen)):
+        kind = (one.code, one.figure, one.shadow)
+        alike[kind] += 1
+        if alike[kind] <= MOST_ALIKE:
+            kept.append(one)
+    return tuple(kept)
 
 
 def without_absurd(outcome: BenchmarkOutcome) -> tuple[BenchmarkOutcome, tuple[Flag, ...]]:

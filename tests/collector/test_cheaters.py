@@ -397,3 +397,12 @@ async def test_naming_another_machine_s_gpu_harms_only_who_does(site):
     await site.run(gpu())
     assert FlagCode.GPU_ELSEWHERE in codes(await site.run(gpu(a_gpu(fp16=699.5, fp32=47.9)), hardware_id="hw_2"))
     assert (await site.run(gpu(a_gpu(fp16=701.5, fp32=48.1)))).flags == ()
+
+
+async def test_many_small_oddities_hide_no_great_one(site):
+    """64 GPUs of no known model each raise a flag in shadow; those of the other rules are there all the same."""
+    many = [{"uuid": f"GPU-{number}", "name": "NVIDIA X1"} for number in range(64)]
+    gpus = component("gpu", {}, **gpu_details(*many))
+    row = await site.run(gpus, disk(read={"device_share": 0.0}), challenge=None)
+    assert {FlagCode.OTHER_GPU, FlagCode.CACHED, FlagCode.CHALLENGE_MISSING} <= codes(row)
+    assert len(row.flags) < 20

@@ -220,7 +220,7 @@ def slot(server, **more) -> Slot:
 
 def test_a_stream_ends_at_its_bytes_and_at_its_time(own):
     """Whatever the machine does: it is the server that pays."""
-    token = slot(own, most_bytes=2**20).token
+    token = slot(own, most_bytes=2**20, link_bit_s=None).token
     with stream(own, token, "down") as sock:
         sock.sendall(b"\n")
         got = 0
@@ -228,7 +228,7 @@ def test_a_stream_ends_at_its_bytes_and_at_its_time(own):
             got += len(one)
     assert 2**20 <= got < 2**20 + 2**18 + 1
     began = time.monotonic()
-    with stream(own, slot(own).token, "down") as sock, _anything():
+    with stream(own, slot(own, link_bit_s=None).token, "down") as sock, _anything():
         sock.sendall(b"\n")
         while sock.recv(65536):
             pass
