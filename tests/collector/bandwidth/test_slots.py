@@ -1,5 +1,6 @@
 """Who is admitted, and whose ticket is good: decisions without a server."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.bandwidth import tickets
-from collector.bandwidth.register import Register
+from collector.bandwidth.register import HeldSlot, Register
 from collector.bandwidth.slots import ROOM, Full, Held, claim_bit_s, wait_s
+from collector.bandwidth.witnessing import witnessed
 from collector.bandwidth.worker import MOST_OF_ONE_ADDRESS, Doors, neighbours
-from shared.bandwidth import SlotRequest
+from shared.bandwidth import Sample, SeenRequest, SlotRequest
 from shared.codes import Code, Trouble
 from shared.documents import BandwidthTicket, BandwidthWitness, sign
 
@@ -168,3 +170,35 @@ def test_a_stranger_s_ipv6_network_is_one_address():
     doors.leave("2001:db8::1")
     assert doors.enter("2001:db8::ffff:1")
     assert [neighbours(one) for one in ("192.0.2.1", "::ffff:192.0.2.1")] == ["192.0.2.1"] * 2
+
+
+def test_who_only_asks_waits_for_nobody_who_writes(tmp_path):
+    """Strangers' questions take no lock, and a worker that writes does not hold up the answers."""
+    one, other = Register(tmp_path / "own.db"), sqlite3.connect(tmp_path / "own.db", isolation_level=None)
+    one.admit("a" * 43, ticket(), SlotRequest(ticket=sign(ticket(), KEY), seconds=3), GBIT, now_s=0.0)
+    other.execute("BEGIN IMMEDIATE")
+    slot = one.slot("a" * 43, 1.0)
+    assert (one.running(slot), one.figures()[1]) == (0, 1)
+    other.close()
+    one.close()
+
+
+@pytest.mark.parametrize(("ends_s", "good"), [(2.6, False), (3.6, False), (4.1, True), (10.0, True)])
+def test_a_burst_is_no_measurement(ends_s, good):
+    """A stream that ends after a slice or two has seen what had gathered on the way, not what the way carries."""
+    series = [Sample(at_s=number / 10, moved=number * 10**6, cpu_s=0.0) for number in range(round(ends_s * 10) + 1)]
+    slot = HeldSlot(
+        slot_id="s",
+        ticket_id="tkt_1",
+        hardware_id="hw_1",
+        claim_bit_s=GBIT,
+        seconds=10,
+        most_bytes=GBIT,
+        ends_s=1e9,
+    )
+    streams = {"up": [series], "down": [series]}
+    if good:
+        assert witnessed(slot, streams, SeenRequest(), GBIT, KEY, NOW).up.bit_s == 80_000_000
+    else:
+        with pytest.raises(Trouble, match="too few"):
+            witnessed(slot, streams, SeenRequest(), GBIT, KEY, NOW)
