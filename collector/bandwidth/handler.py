@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
@@ -63,7 +63,7 @@ def _split(target: str) -> SplitResult:
 class Head:
     """A request as it is read: its lines before the body are HEAD_BYTES together at the most."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self._left = HEAD_BYTES
         self.read = file.read

@@ -406,3 +406,23 @@ async def test_many_small_oddities_hide_no_great_one(site):
     row = await site.run(gpus, disk(read={"device_share": 0.0}), challenge=None)
     assert {FlagCode.OTHER_GPU, FlagCode.CACHED, FlagCode.CHALLENGE_MISSING} <= codes(row)
     assert len(row.flags) < 20
+
+
+@pytest.mark.parametrize("years", [-50, 7950])
+async def test_a_clock_thousands_of_years_off_keeps_no_result_from_being_stored(site, years):
+    """A machine may join with any time, and no sum of it with another need be a date."""
+    async with site.database.write() as conn:
+        await links.offer_join(
+            conn,
+            "hw_1",
+            confirmed=0,
+            offered=1,
+            boot_id="b",
+            outbox_id="o",
+            agent_version="0.1.0",
+            policy_hash="p",
+            clock_skew_ms=years * 31_556_952_000,
+            facts=FACTS,
+        )
+    row = await site.run(cpu(), started_at=site.now.replace(year=1970), collected_at=site.now.replace(year=1970))
+    assert row.flagged

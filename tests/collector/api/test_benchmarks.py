@@ -16,7 +16,7 @@ async def site(database, served, tmp_path):
     made = Site(database, tmp_path, Mode.OFF)
     await made.add("hw_c", "hw_d")
     made.honest = await made.run(cpu(), hardware_id="hw_c")
-    made.odd = await made.run(disk(data="zeros"), hardware_id="hw_d")
+    made.odd = await made.run(disk(packed=0.01), hardware_id="hw_d")
     return made
 
 
