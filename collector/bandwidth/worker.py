@@ -199,6 +199,14 @@ class Worker(ThreadingHTTPServer):
             self.count('refusals_total{code="connections"}')
         return there
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection its thread; where the kernel has none left, its place is free again."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            self._doors.leave(client_address[0])
+            raise
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection."""
         try:
