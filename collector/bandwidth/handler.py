@@ -1,14 +1,16 @@
 """What a measuring server answers: four addresses, and problem documents for everything else."""
 
+import io
 import secrets
 import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
 import structlog
@@ -35,6 +37,8 @@ from shared.problems import CONTENT_TYPE, problem_of
 if TYPE_CHECKING:
     from collector.bandwidth.worker import Worker
 
+HEAD_BYTES = 64 * 1024
+"""The standard server would keep 6 MB of headers for every stranger."""
 HEAD_S = 10.0
 """For the TLS handshake, the request and the answer together."""
 LAST_S = 5.0
@@ -47,6 +51,31 @@ READ_OFF_S = 0.5
 
 T = TypeVar("T")
 log = structlog.get_logger()
+
+
+def _split(target: str) -> SplitResult:
+    try:
+        return urlsplit(target)
+    except ValueError as error:
+        raise Trouble(Code.MALFORMED, "that is no address") from error
+
+
+class Head:
+    """A request as it is read: its lines before the body are HEAD_BYTES together at the most."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._left = HEAD_BYTES
+        self.read = file.read
+        self.close = file.close
+
+    def readline(self, size: int = -1) -> bytes:
+        """Read a line; raises `HTTPException` when they are too many, which the standard server answers."""
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0 and len(line) < size:
+            raise HTTPException("too long a head")
+        return line
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -64,6 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         self.request.settimeout(HEAD_S)
         self.server.watch(self.request, HEAD_S)
         super().setup()
+        self.rfile = cast("io.BufferedReader", Head(self.rfile))
 
     def handle(self) -> None:
         """Serve; a peer that goes away or does not speak TLS is no news."""
@@ -98,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, routes: dict[str, Callable[[], None]]) -> None:
         self.close_connection = True
         try:
-            path = urlsplit(self.path).path
+            path = _split(self.path).path
             if path not in routes:
                 raise Trouble(Code.NOT_FOUND, "no such address, or not for this method")
             routes[path]()
@@ -133,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.CREATED, msgspec.json.encode(slot))
 
     def _stream(self) -> None:
-        direction = parse_qs(urlsplit(self.path).query).get("direction", [""])[0]
+        direction = parse_qs(_split(self.path).query).get("direction", [""])[0]
         if direction not in DIRECTIONS or self.headers.get("Upgrade", "") != PROTOCOL:
             raise Trouble(Code.INVALID, f"wanted: direction=down or up, Upgrade: {PROTOCOL}")
         slot = self._bearer()

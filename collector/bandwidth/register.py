@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -93,7 +93,8 @@ class Register:
             if wait:
                 raise Full(wait)
             sql.execute("INSERT INTO ticket VALUES (?, ?)", (ticket.ticket_id, ticket.not_after.timestamp()))
-            most = round(request.seconds * capacity_bit_s / 8)
+            # Of a link said to be slow, so that nobody claims a little and moves a lot beside others' measurements.
+            most = round(request.seconds * min(request.link_bit_s or capacity_bit_s, capacity_bit_s) / 8)
             row = (
                 _digest(token),
                 ticket.ticket_id,
@@ -112,7 +113,7 @@ class Register:
         Raises:
             Trouble: `unauthenticated`.
         """
-        with self._transaction() as sql:
+        with self._reading() as sql:
             row = sql.execute("SELECT * FROM slot WHERE slot_id = ? AND ends_s > ?", (_digest(token), now_s)).fetchone()
         if row is None:
             raise Trouble(Code.UNAUTHENTICATED, "no slot has this token, or its time is over")
@@ -141,7 +142,7 @@ class Register:
 
     def running(self, slot: HeldSlot) -> int:
         """Return how many streams of a slot have not ended."""
-        with self._transaction() as sql:
+        with self._reading() as sql:
             which = (slot.slot_id,)
             return int(sql.execute("SELECT count(*) FROM stream WHERE slot_id = ? AND NOT ended", which).fetchone()[0])
 
@@ -173,14 +174,18 @@ class Register:
 
     def figures(self) -> tuple[dict[str, int], int, int]:
         """Return all figures, how many slots are held, and what they claim in bit/s."""
-        with self._transaction() as sql:
+        with self._reading() as sql:
             count, claimed = sql.execute("SELECT count(*), coalesce(sum(claim_bit_s), 0) FROM slot").fetchone()
             return dict(sql.execute("SELECT name, value FROM figure ORDER BY name").fetchall()), count, claimed
 
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """What only reads takes no lock from those who write: a stranger can ask as often as he likes."""
+        return self._transaction("BEGIN")
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._sql.execute("BEGIN IMMEDIATE")
+            self._sql.execute(begin)
             try:
                 yield self._sql
             except BaseException:

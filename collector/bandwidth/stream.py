@@ -62,8 +62,8 @@ class Stream:
                 return
             try:
                 self._note()
-            except OSError:
-                return  # closed between two looks
+            except (OSError, ValueError):
+                return  # closed between two looks, or between two questions of one
 
     def _note(self) -> None:
         tcp = parse(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES))

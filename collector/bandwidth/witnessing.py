@@ -10,6 +10,9 @@ from shared.bandwidth import Seen, SeenRequest, Series, limited_by, way
 from shared.codes import Code, Trouble
 from shared.documents import BandwidthWitness, sign
 
+LEAST_SLICES = 4
+"""A second or two: of fewer a machine could choose the moment, and what had gathered on the way would count as fast."""
+
 
 def witnessed(
     slot: HeldSlot,
@@ -36,6 +39,8 @@ def witnessed(
     up, down = way(streams["up"], slot.seconds), way(streams["down"], slot.seconds)
     if up is None or down is None:
         raise Trouble(Code.CONFLICT, f"nothing was measured {'up' if up is None else 'down'} in this slot")
+    if min(up.slices, down.slices) < LEAST_SLICES:
+        raise Trouble(Code.CONFLICT, f"{up.slices} slices up and {down.slices} down are too few in this slot")
     lower = "up" if up.bit_s < down.bit_s else "down"
     sending, unread = (told.up, up.unread) if lower == "up" else (down.sending, told.down_unread)
     witness = BandwidthWitness(

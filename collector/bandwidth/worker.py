@@ -1,5 +1,6 @@
 """One worker process: takes connections, one thread each, and watches them all from one more."""
 
+import ipaddress
 import os
 import signal
 import socket
@@ -49,6 +50,14 @@ class Rules(Struct, frozen=True, kw_only=True):
         return socket.AF_INET6 if ":" in self.listen[0] else socket.AF_INET
 
 
+def neighbours(address: str) -> str:
+    """Return what counts as one address: with IPv6 a network of 64 bits, all of which one stranger has."""
+    found = ipaddress.ip_address(address)
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((int(found), 64), strict=False))
+
+
 class Doors:
     """Counts connections; not more than so many, nor of one address."""
 
@@ -58,6 +67,7 @@ class Doors:
 
     def enter(self, address: str) -> bool:
         """Return whether one more is let in."""
+        address = neighbours(address)
         with self._lock:
             full = self._inside.total() >= MOST_CONNECTIONS or self._inside[address] >= MOST_OF_ONE_ADDRESS
             self._inside[address] += not full
@@ -65,6 +75,7 @@ class Doors:
 
     def leave(self, address: str) -> None:
         """Let one out."""
+        address = neighbours(address)
         with self._lock:
             self._inside[address] -= 1
             if self._inside[address] <= 0:
@@ -154,6 +165,13 @@ class Worker(ThreadingHTTPServer):
                 continue  # gone by itself
 
     def _watch(self, parent: int) -> None:
+        try:
+            self._look_after(parent)
+        finally:
+            # Without this thread nobody is cut off any more: better another worker than one like that.
+            self.shutdown()
+
+    def _look_after(self, parent: int) -> None:
         rounds = 0
         while not self._stop.wait(SAMPLE_S) and os.getppid() == parent:
             rounds += 1
@@ -166,7 +184,6 @@ class Worker(ThreadingHTTPServer):
                     self.register.record(one.number, one.series, ended=False)
                 self.close_until(time.monotonic())
                 self._flush()
-        self.shutdown()
 
     def _flush(self) -> None:
         with self._lock:
@@ -181,6 +198,14 @@ class Worker(ThreadingHTTPServer):
         if not there:
             self.count('refusals_total{code="connections"}')
         return there
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection its thread; where the kernel has none left, its place is free again."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            self._doors.leave(client_address[0])
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection."""

@@ -7,7 +7,7 @@ import msgspec
 from collector.benchmarks import readings
 from collector.benchmarks.challenges import Examiner, Mode
 from collector.benchmarks.comparison import LONG_DIGITS, Point
-from collector.benchmarks.plausibility import Context, judge, without_absurd
+from collector.benchmarks.plausibility import Context, judge, owns, without_absurd
 from collector.identifiers import derived_id
 from collector.store import benchmarks, records
 from collector.store.commands import CommandRow
@@ -74,7 +74,8 @@ class Judging:
         made = benchmark_of(outcome, flags, self._assurance(context, flags))
         await records.insert(conn, made)
         await benchmarks.add_points(conn, [counted(one, flags) for one in points])
-        await benchmarks.saw_gpus(conn, gpus, row.hardware_id, now)
+        # Whose it was first keeps it: else naming another machine's GPU would flag that machine's own results.
+        await benchmarks.saw_gpus(conn, gpus - context.elsewhere.keys(), row.hardware_id, now)
         return made
 
     def _assurance(self, context: Context, flags: tuple[Flag, ...]) -> Assurance:
@@ -120,7 +121,8 @@ def points_of(outcome: BenchmarkOutcome, machine: Machine, now: datetime) -> tup
     made: list[Point] = []
     for part in {one.name: one for one in outcome.components}.values():
         values = {name: value for name in part.figures if (value := getattr(outcome, name, None)) is not None}
-        values = {name: value for name, value in values.items() if name in FIGURES}
+        # Of its own only: in another's place a figure would meet neither its rules nor its peers.
+        values = {name: value for name, value in values.items() if name in FIGURES and owns(part.name, name)}
         single = readings.cpu(part.details).single if part.name == "cpu" else None
         if single is not None:
             values["cpu_score_single"] = single

@@ -73,10 +73,11 @@ def _opened(folder: Path) -> int:
 def unnamed(folder: Path) -> int:
     """Make a file with a name, take the name away, and return a descriptor for direct I/O; raises `OSError`."""
     made, name = tempfile.mkstemp(prefix=".rackproof-benchmark-", dir=folder)
-    os.close(made)
     try:
-        return os.open(name, _FLAGS)
+        # The very file, and not what somebody else may have put under its name meanwhile.
+        return os.open(f"/proc/self/fd/{made}", _FLAGS)
     finally:
+        os.close(made)
         os.unlink(name)  # noqa: PTH108 - mkstemp gives text
 
 

@@ -4,12 +4,14 @@ Whether a benchmark can be true: pure rules, each a function that yields flags; 
 A rule is silent about what the details do not tell. Thresholds stand beside their rule, with the reason.
 """
 
+from collections import Counter
+
 from msgspec import structs
 
 from collector.benchmarks.comparison import Point
 from collector.benchmarks.plausibility import disk, fleet, gpu, network, timing
 from collector.benchmarks.plausibility.seen import UNITS, Context, Rule, Seen, amount, flag
-from shared.documents import BenchmarkOutcome, Component
+from shared.documents import BenchmarkName, BenchmarkOutcome, Component
 from shared.flags import Flag, FlagCode
 from shared.records import FIGURES
 
@@ -26,12 +28,20 @@ CEILINGS = {
 FIGURE_NAMES = tuple(UNITS)
 """Figures that are compared: the record's, and one thread's score."""
 
-MOST_FLAGS = 64
+MOST_ALIKE = 8
+"""Flags of one code about one figure: 64 GPUs can raise many, and must not push those of other rules out."""
+
+
+def owns(component: BenchmarkName, figure: str) -> bool:
+    """Return whether a figure is this component's to measure: it is called after it."""
+    return figure.startswith(f"{component}_")
 
 
 def _explained(seen: Seen) -> list[Flag]:
     """See that the record's figures are those of its components."""
-    measured = {name: value for part in seen.parts.values() for name, value in part.figures.items()}
+    measured = {
+        name: value for part in seen.parts.values() for name, value in part.figures.items() if owns(part.name, name)
+    }
     told = {name: getattr(seen.outcome, name) for name in FIGURES}
     return [
         flag(FlagCode.UNEXPLAINED, f"{amount(value, name)}; its component: {measured.get(name)}", name)
@@ -77,7 +87,14 @@ def judge(outcome: BenchmarkOutcome, points: tuple[Point, ...], context: Context
         context: What is known beside it.
     """
     seen = Seen(outcome, points, context)
-    return tuple(one for rule in RULES for one in rule(seen))[:MOST_FLAGS]
+    alike: Counter[tuple[FlagCode, str | None, bool]] = Counter()
+    kept = []
+    for one in (one for rule in RULES for one in rule(seen)):
+        kind = (one.code, one.figure, one.shadow)
+        alike[kind] += 1
+        if alike[kind] <= MOST_ALIKE:
+            kept.append(one)
+    return tuple(kept)
 
 
 def without_absurd(outcome: BenchmarkOutcome) -> tuple[BenchmarkOutcome, tuple[Flag, ...]]:
@@ -104,4 +121,4 @@ def _measured(component: Component) -> Component:
     return structs.replace(component, figures=kept, code=component.code or FlagCode.ABSURD, reason=words[:300])
 
 
-__all__ = ["CEILINGS", "FIGURE_NAMES", "RULES", "Context", "judge", "without_absurd"]
+__all__ = ["CEILINGS", "FIGURE_NAMES", "RULES", "Context", "judge", "owns", "without_absurd"]

@@ -1,6 +1,8 @@
 """GPU figures against what the model can do, and against who else has that GPU."""
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from collector.benchmarks.gpu_models import bounds, model_of
@@ -29,13 +31,15 @@ def bound(seen: Seen) -> Iterator[Flag]:
         limits = bounds(gpu)
         if limits is None:
             words = f"{_name(gpu)}: its model or clock is not known here; nothing bounds it"
-            yield flag(FlagCode.NO_BOUND, words, shadow=True)
+            # A new model is nobody's fault. A known one without a clock, but with figures, left it out.
+            hidden = model_of(gpu.name) is not None and (gpu.fp16 is not None or gpu.fp32 is not None)
+            yield flag(FlagCode.NO_BOUND, words, shadow=not hidden)
             continue
         measured = (FP16, gpu.fp16, gpu.fp16_mhz), (FP32, gpu.fp32, gpu.fp32_mhz)
         for (figure, value, mhz), limit in zip(measured, limits, strict=True):
             if value is None:
                 continue
-            share = value / limit
+            share = value / limit if limit > 0 else math.inf
             at = f"{limit:,.4g}, its bound at {mhz:.0f} MHz"
             words = f"{_name(gpu)}: {value:,.4g} TFLOP/s is {share:.2f} of {at}"
             if share > MOST:
@@ -74,8 +78,9 @@ def total(seen: Seen) -> Iterator[Flag]:
     """See that the record's figure is the sum of the GPUs'."""
     for figure, values in ((FP16, [one.fp16 for one in seen.gpus]), (FP32, [one.fp32 for one in seen.gpus])):
         told = getattr(seen.outcome, figure)
-        if told is None or not values or None in values:
+        if told is None or not values:
             continue
+        # One that failed has none, and adds nothing to the sum either.
         summed = sum(value for value in values if value is not None)
         if abs(told - summed) > SUM_WITHIN * max(told, summed):
             words = f"{told:,.6g} TFLOP/s, but its {len(values)} GPUs together {summed:,.6g}"
@@ -90,8 +95,12 @@ def record(seen: Seen) -> Iterator[Flag]:
 
 
 def elsewhere(seen: Seen) -> Iterator[Flag]:
-    """See that no GPU was measured in another machine."""
-    for uuid in sorted({one.uuid for one in seen.gpus if one.uuid}):
+    """See that every GPU can be known again, counts once, and was measured in no other machine."""
+    for uuid, count in sorted(Counter(one.uuid or "" for one in seen.gpus).items()):
+        if not uuid:
+            yield flag(FlagCode.NO_PROOF, f"{count} GPUs without a UUID: they may be anybody's, or one counted twice")
+        elif count > 1:
+            yield flag(FlagCode.GPU_ELSEWHERE, f"{uuid} stands here {count} times")
         if uuid in seen.context.elsewhere:
             yield flag(FlagCode.GPU_ELSEWHERE, f"{uuid} was measured in {seen.context.elsewhere[uuid]}")
 

@@ -23,14 +23,15 @@ def order(seen: Seen) -> Iterator[Flag]:
         words = f"it ended {early_s:,.1f} s before it started"
         yield flag(FlagCode.ENDED_BEFORE_START, words)
     within = CLOCK_WITHIN if context.skew_s is None else SKEW_WITHIN
-    skew = timedelta(seconds=context.skew_s or 0.0)
-    late = outcome.collected_at - skew - context.received_at
-    if late > within:
-        words = f"it says it ended {late.total_seconds():,.0f} s after its result was here"
+    # In seconds: a skew of some thousand years, which a machine may claim, leads to no date.
+    skew_s = context.skew_s or 0.0
+    late_s = (outcome.collected_at - context.received_at).total_seconds() - skew_s
+    if late_s > within.total_seconds():
+        words = f"it says it ended {late_s:,.0f} s after its result was here"
         yield flag(FlagCode.ENDED_AFTER_RECEIPT, words)
-    early = context.issued_at - (outcome.started_at - skew)
-    if early > within:
-        words = f"it started {early.total_seconds():,.0f} s before it was ordered"
+    early_s = (context.issued_at - outcome.started_at).total_seconds() + skew_s
+    if early_s > within.total_seconds():
+        words = f"it started {early_s:,.0f} s before it was ordered"
         yield flag(FlagCode.STARTED_BEFORE_ORDER, words)
 
 

@@ -1,5 +1,6 @@
 """Who is admitted, and whose ticket is good: decisions without a server."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.bandwidth import tickets
-from collector.bandwidth.register import Register
+from collector.bandwidth.register import HeldSlot, Register
 from collector.bandwidth.slots import ROOM, Full, Held, claim_bit_s, wait_s
-from shared.bandwidth import SlotRequest
+from collector.bandwidth.witnessing import witnessed
+from collector.bandwidth.worker import MOST_OF_ONE_ADDRESS, Doors, neighbours
+from shared.bandwidth import Sample, SeenRequest, SlotRequest
 from shared.codes import Code, Trouble
 from shared.documents import BandwidthTicket, BandwidthWitness, sign
 
@@ -145,3 +148,57 @@ def test_a_slot_has_so_many_streams(tmp_path):
     register.open_stream(slot, "down")
     assert register.running(slot) == 17
     register.close()
+
+
+def test_who_claims_little_moves_little(tmp_path):
+    """A slow link's slot beside others' measurements would else fill the server's."""
+    register = Register(tmp_path / "own.db")
+    for number, (link, most) in enumerate([(1_000_000, 375_000), (None, 375_000_000), (10 * GBIT, 375_000_000)]):
+        request = SlotRequest(ticket=sign(ticket(), KEY), seconds=3, link_bit_s=link)
+        now_s = 100.0 * number
+        register.admit(f"{number}" * 43, ticket(ticket_id=f"tkt_{number}"), request, GBIT, now_s=now_s)
+        assert register.slot(f"{number}" * 43, now_s).most_bytes == most
+    register.close()
+
+
+def test_a_stranger_s_ipv6_network_is_one_address():
+    """He has 2^64 of them; an IPv4 address stays itself, however it is written."""
+    doors = Doors()
+    assert all(doors.enter(f"2001:db8::{number:x}") for number in range(MOST_OF_ONE_ADDRESS))
+    assert not doors.enter("2001:db8::ffff:1")
+    assert doors.enter("2001:db8:0:1::1")
+    doors.leave("2001:db8::1")
+    assert doors.enter("2001:db8::ffff:1")
+    assert [neighbours(one) for one in ("192.0.2.1", "::ffff:192.0.2.1")] == ["192.0.2.1"] * 2
+
+
+def test_who_only_asks_waits_for_nobody_who_writes(tmp_path):
+    """Strangers' questions take no lock, and a worker that writes does not hold up the answers."""
+    one, other = Register(tmp_path / "own.db"), sqlite3.connect(tmp_path / "own.db", isolation_level=None)
+    one.admit("a" * 43, ticket(), SlotRequest(ticket=sign(ticket(), KEY), seconds=3), GBIT, now_s=0.0)
+    other.execute("BEGIN IMMEDIATE")
+    slot = one.slot("a" * 43, 1.0)
+    assert (one.running(slot), one.figures()[1]) == (0, 1)
+    other.close()
+    one.close()
+
+
+@pytest.mark.parametrize(("ends_s", "good"), [(2.6, False), (3.6, False), (4.1, True), (10.0, True)])
+def test_a_burst_is_no_measurement(ends_s, good):
+    """A stream that ends after a slice or two has seen what had gathered on the way, not what the way carries."""
+    series = [Sample(at_s=number / 10, moved=number * 10**6, cpu_s=0.0) for number in range(round(ends_s * 10) + 1)]
+    slot = HeldSlot(
+        slot_id="s",
+        ticket_id="tkt_1",
+        hardware_id="hw_1",
+        claim_bit_s=GBIT,
+        seconds=10,
+        most_bytes=GBIT,
+        ends_s=1e9,
+    )
+    streams = {"up": [series], "down": [series]}
+    if good:
+        assert witnessed(slot, streams, SeenRequest(), GBIT, KEY, NOW).up.bit_s == 80_000_000
+    else:
+        with pytest.raises(Trouble, match="too few"):
+            witnessed(slot, streams, SeenRequest(), GBIT, KEY, NOW)

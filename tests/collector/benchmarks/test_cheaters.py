@@ -27,6 +27,7 @@ from tests.collector.measuring import (
     cpu,
     disk,
     gpu,
+    gpu_details,
     witness,
 )
 
@@ -348,3 +349,80 @@ async def test_a_figure_beyond_any_hardware_becomes_null_with_its_number_told(si
     told = row.details["disk"]
     assert (told["code"], told["figures"]) == ("absurd", {"disk_write_mb_s": 2801.119})
     assert "disk_read_mb_s = 2e+06" in told["reason"]
+
+
+# What is put where no rule looks.
+
+
+async def test_a_figure_in_another_component_s_place_is_flagged(site):
+    """A disk's among the CPU's would meet none of the disk's rules and none of its peers."""
+    part = structs.replace(cpu(), figures={"cpu_score": 8123.45, "disk_read_mb_s": 9000.25})
+    row = await site.run(part)
+    assert [(one.code, one.figure) for one in row.flags] == [(FlagCode.UNEXPLAINED, "disk_read_mb_s")]
+
+
+async def test_one_figure_in_two_components_is_stored_once(site):
+    """Two points of one name would keep the result from being stored, for ever."""
+    row = await site.run(cpu(), component("disk", {"cpu_score": 8123.45}))
+    assert row.cpu_score == 8123.45
+
+
+@pytest.mark.parametrize(
+    ("found", "figures", "code"),
+    [
+        ([a_gpu(fp16=None)], (5000.5, 48.2231), FlagCode.UNEXPLAINED),
+        ([a_gpu(clock_mhz=None, fp16=5000.5)], (5000.5, 48.2231), FlagCode.NO_BOUND),
+        ([a_gpu(uuid=None)], (702.117, 48.2231), FlagCode.NO_PROOF),
+        ([a_gpu(), a_gpu()], (1404.234, 96.4462), FlagCode.GPU_ELSEWHERE),
+        ([a_gpu(name="Tesla T4", sms=40, clock_mhz=5e-324)], (702.117, 48.2231), FlagCode.OVER_BOUND),
+    ],
+    ids=["no rate", "no clock", "no uuid", "twice", "next to no clock"],
+)
+async def test_a_gpu_that_leaves_out_what_would_bound_it_is_flagged(site, found, figures, code):
+    """Silence is no way around a rule, nor a clock by which nobody can divide."""
+    told = dict(zip(("gpu_throughput_fp16", "gpu_throughput_fp32"), figures, strict=True))
+    assert code in codes(await site.run(component("gpu", told, **gpu_details(*found))))
+
+
+async def test_a_gpu_that_failed_beside_others_is_no_lie(site):
+    """The record's figure is then the others' sum."""
+    details = gpu_details(a_gpu(), a_gpu(uuid="GPU-2", fp16=None, fp32=None, clock_mhz=None))
+    figures = {"gpu_throughput_fp16": 702.117, "gpu_throughput_fp32": 48.2231}
+    row = await site.run(component("gpu", figures, **details))
+    assert codes(row) == {FlagCode.OTHER_GPU}
+
+
+async def test_naming_another_machine_s_gpu_harms_only_who_does(site):
+    """The machine in which it was measured first is not flagged for what another says later."""
+    await site.run(gpu())
+    assert FlagCode.GPU_ELSEWHERE in codes(await site.run(gpu(a_gpu(fp16=699.5, fp32=47.9)), hardware_id="hw_2"))
+    assert (await site.run(gpu(a_gpu(fp16=701.5, fp32=48.1)))).flags == ()
+
+
+async def test_many_small_oddities_hide_no_great_one(site):
+    """64 GPUs of no known model each raise a flag in shadow; those of the other rules are there all the same."""
+    many = [{"uuid": f"GPU-{number}", "name": "NVIDIA X1"} for number in range(64)]
+    gpus = component("gpu", {}, **gpu_details(*many))
+    row = await site.run(gpus, disk(read={"device_share": 0.0}), challenge=None)
+    assert {FlagCode.OTHER_GPU, FlagCode.CACHED, FlagCode.CHALLENGE_MISSING} <= codes(row)
+    assert len(row.flags) < 20
+
+
+@pytest.mark.parametrize("years", [-50, 7950])
+async def test_a_clock_thousands_of_years_off_keeps_no_result_from_being_stored(site, years):
+    """A machine may join with any time, and no sum of it with another need be a date."""
+    async with site.database.write() as conn:
+        await links.offer_join(
+            conn,
+            "hw_1",
+            confirmed=0,
+            offered=1,
+            boot_id="b",
+            outbox_id="o",
+            agent_version="0.1.0",
+            policy_hash="p",
+            clock_skew_ms=years * 31_556_952_000,
+            facts=FACTS,
+        )
+    row = await site.run(cpu(), started_at=site.now.replace(year=1970), collected_at=site.now.replace(year=1970))
+    assert row.flagged
