@@ -1,5 +1,6 @@
 """Who is admitted, and whose ticket is good: decisions without a server."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -144,4 +145,14 @@ def test_a_slot_has_so_many_streams(tmp_path):
         register.open_stream(slot, "up")
     register.open_stream(slot, "down")
     assert register.running(slot) == 17
+    register.close()
+
+
+def test_a_commit_that_fails_leaves_the_register_usable(tmp_path):
+    """As on a full disk; here by a stream without a slot, which SQLite is asked to look for at the end only."""
+    register = Register(tmp_path / "own.db")
+    with pytest.raises(sqlite3.IntegrityError), register._transaction() as sql:
+        sql.execute("PRAGMA defer_foreign_keys = ON")
+        sql.execute("INSERT INTO stream (slot_id, direction) VALUES ('none', 'up')")
+    assert register.figures() == ({}, 0, 0)
     register.close()
