@@ -447,6 +447,7 @@ def test_what_the_server_limits_is_a_lower_bound(told, marks, limit):
     """Of the lower direction only; near the server's own link always."""
     found = judged(told)
     assert (found.marks, found.details["limited_by"]) == (marks, limit)
+    assert found.details["spread"] == {"network_bandwidth_gbps": [1.0, 1.0]}
 
 
 @pytest.fixture
@@ -514,6 +515,7 @@ def test_iperf3_stops_at_the_budget(iperf):
     """It cannot be told one beside a time, so it is watched."""
     told = refused(asked(None, tool="iperf3", iperf3_server=iperf, budget_bytes=600 * 10**6))
     assert told.code is Code.OVER_BUDGET
+    assert told.details["moved_bytes"] > 300 * 10**6
 
 
 @pytest.mark.parametrize(
