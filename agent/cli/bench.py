@@ -20,15 +20,7 @@ from shared.codes import Code, Trouble
 from shared.command_line import Exit
 from shared.documents import Component, MeasuringServer
 from shared.marks import MEANING, Mark
-
-UNITS = {
-    "gpu_throughput_fp16": "TFLOP/s",
-    "gpu_throughput_fp32": "TFLOP/s",
-    "cpu_score": "points",
-    "disk_read_mb_s": "MB/s",
-    "disk_write_mb_s": "MB/s",
-    "network_bandwidth_gbps": "Gbit/s",
-}
+from shared.records import UNITS
 
 LOOK_EVERY_S = 0.5
 T = TypeVar("T")
