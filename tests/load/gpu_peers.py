@@ -23,7 +23,7 @@ from agent.benchmarks import Found
 from agent.benchmarks.gpu import judged
 from agent.engines.gpu.crew import measure
 from agent.engines.gpu.records import FULL
-from agent.wiper import nvml
+from agent.wiper.gpu import nvml
 from shared.codes import Code, Trouble
 
 GOALS = {"fp16": 0.95, "fp32": 0.95, "memory": 0.9}

@@ -19,7 +19,7 @@ from agent.benchmarks import Request, Unmeasured
 from agent.benchmarks.gpu import judged
 from agent.engines.gpu.product import gpu_product
 from agent.engines.gpu.records import Measured
-from agent.wiper import nvml
+from agent.wiper.gpu import nvml
 from shared.codes import Code, Trouble
 from tests.agent.benchmarks.cuda.rig import SMALL, Rig, build
 from tests.system.harness import wait_for
