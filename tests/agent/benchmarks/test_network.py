@@ -300,7 +300,7 @@ FULL = b'{"type":"x","title":"x","status":429,"code":"slow_down","detail":"every
 
 @pytest.mark.parametrize(("wait", "times"), [("1", 2), ("600", 1), ("x", 1)])
 def test_a_full_server_is_waited_for_once_if_not_for_long(fake, wait, times):
-    """Twenty seconds at most."""
+    """As long as another's full run may hold its slot."""
     full = fake(lambda _path, sock: answer(sock, FULL, "429 Too Many Requests", f"Retry-After: {wait}\r\n"))
     told = refused(asked(full.place()))
     assert (told.code, len(full.asked)) == (Code.NO_SERVER, times)
