@@ -147,6 +147,9 @@ async def _run(benchmark: Benchmark, request: Request, progress: Progress) -> Co
     except TimeoutError:
         reason = f"stopped after {benchmark.deadline_s:.0f} s"
         return _without(benchmark.name, benchmark.method_version, Code.BENCHMARK_FAILED, reason)
+    except ValueError as error:
+        # A line without an end; see MOST_LINE_BYTES.
+        return _without(benchmark.name, benchmark.method_version, Code.BENCHMARK_FAILED, f"unreadable: {error}")
     finally:
         await _end(child)
     if component is None:

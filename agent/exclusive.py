@@ -1,6 +1,7 @@
 """One measurement at a time on a machine, whoever starts it."""
 
 import asyncio
+import errno
 import hashlib
 import socket
 import time
@@ -34,6 +35,8 @@ async def alone(state_dir: str, wait_s: float = 0.0) -> AsyncIterator[None]:
             try:
                 place.bind(name)
             except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
                 if time.monotonic() >= until_s:
                     words = "another measurement runs on this machine"
                     raise Trouble(Code.BUSY, words, "wait for its end, or stop it") from error

@@ -160,14 +160,16 @@ class Booking(Struct, frozen=True, kw_only=True):
     tenant_ssh_keys: tuple[Annotated[str, Meta(max_length=4096)], ...] = ()
 
 
-FIGURES = (
-    "gpu_throughput_fp16",
-    "gpu_throughput_fp32",
-    "cpu_score",
-    "disk_read_mb_s",
-    "disk_write_mb_s",
-    "network_bandwidth_gbps",
-)
+UNITS = {
+    "gpu_throughput_fp16": "TFLOP/s",
+    "gpu_throughput_fp32": "TFLOP/s",
+    "cpu_score": "points",
+    "disk_read_mb_s": "MB/s",
+    "disk_write_mb_s": "MB/s",
+    "network_bandwidth_gbps": "Gbit/s",
+}
+"""By figure: its unit, in words for people."""
+FIGURES = tuple(UNITS)
 """The figures of a benchmark."""
 
 

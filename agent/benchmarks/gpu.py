@@ -56,12 +56,14 @@ def judged(went: Run) -> Found:
         if not all(judge.within(went.looks, index, one.timings[name]) for name in PRODUCTS):
             words = f"{judge.named(card)}: NVML said nothing while it worked, so nobody knows under what conditions"
             raise Unmeasured(Code.BENCHMARK_FAILED, words, marks, **details)
-    figures = {
-        # Not rounded: two equal figures are one that was sent twice.
-        f"gpu_throughput_{name}": sum(one.timings[name].median for one in measured) / TERA
-        for name in PRODUCTS
+    timings = {f"gpu_throughput_{name}": [one.timings[name] for one in measured] for name in PRODUCTS}
+    # Not rounded: two equal figures are one that was sent twice.
+    figures = {figure: sum(one.median for one in ours) / TERA for figure, ours in timings.items()}
+    spread = {
+        figure: [significant(sum(one.low for one in ours) / TERA), significant(sum(one.high for one in ours) / TERA)]
+        for figure, ours in timings.items()
     }
-    return Found(figures=figures, marks=marks, details=details)
+    return Found(figures=figures, marks=marks, details={**details, "spread": spread})
 
 
 def significant(value: float) -> float:

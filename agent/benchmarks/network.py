@@ -21,6 +21,7 @@ from shared.marks import Mark
 from shared.tcpinfo import Sending
 
 METHOD = "network/1"
+FIGURE = "network_bandwidth_gbps"
 NEAR_CAPACITY = 0.8
 """Share of the server's link above which the server may have been the limit, whatever the kernel says."""
 
@@ -41,19 +42,26 @@ def run(request: Request, progress: Progress) -> Found:
 
 
 def judged(measured: Measured) -> Found:
-    """Return the figure, its marks, and what is behind it."""
+    """
+    Return the figure, its marks, and what is behind it.
+
+    Raises:
+        Unmeasured: `benchmark_failed`: a way stood still for most of the time.
+    """
     seen, down = measured.seen, measured.down
     limits = {
         "down": limit("down", seen.down.sending, down.unread),
         "up": limit("up", measured.sent_up.sending, seen.up.unread),
     }
     lower = "up" if seen.up.bit_s < down.bit_s else "down"
-    bit_s = min(seen.up.bit_s, down.bit_s)
+    slower = seen.up if lower == "up" else down
+    bit_s = slower.bit_s
     bound = limits[lower] == "server" or bit_s > NEAR_CAPACITY * measured.capacity_bit_s
     marks = {Mark.LOWER_BOUND: bound, Mark.UNWITNESSED: seen.witness is None}
     details: dict[str, Any] = {
         "tool": "rackproof",
         "limited_by": limits[lower],
+        "spread": {FIGURE: [round(one / 1e9, 6) for one in (slower.least_bit_s, slower.most_bit_s)]},
         "down": described(down, seen.down.sending, limits["down"], client_cpu=down.cpu, server_cpu=seen.down.cpu),
         "up": described(
             seen.up, measured.sent_up.sending, limits["up"], client_cpu=measured.sent_up.cpu, server_cpu=seen.up.cpu
@@ -65,11 +73,10 @@ def judged(measured: Measured) -> Found:
         "socket": msgspec.to_builtins(measured.socket),
         "witness": msgspec.to_builtins(seen.witness),
     }
-    return Found(
-        figures={"network_bandwidth_gbps": round(bit_s / 1e9, 6)},
-        marks=tuple(mark for mark, there in marks.items() if there),
-        details=details,
-    )
+    found = tuple(mark for mark, there in marks.items() if there)
+    if not bit_s:
+        raise Unmeasured(Code.BENCHMARK_FAILED, f"nothing arrived {lower} for most of the time", found, **details)
+    return Found(figures={FIGURE: round(bit_s / 1e9, 6)}, marks=found, details=details)
 
 
 def limit(direction: str, told: Sending | None, unread: float) -> str | None:
@@ -99,23 +106,25 @@ def spread(received: Way) -> float | None:
 
 
 def _by_iperf3(request: Request, progress: Progress) -> Found:
-    server, moved = request.network.iperf3_server, 0
+    server = request.network.iperf3_server
     if not server:
         raise Trouble(Code.NO_SERVER, "no iperf3 server was named")
     planned = plan(quick=request.quick, link_bit_s=None, budget_bytes=request.network.budget_bytes)
-    told = {}
+    told, before = {}, iperf3.counted()
     for number, direction in enumerate(("down", "up")):
         progress(direction, number, 2)
         try:
             told[direction] = iperf3.measure(server, planned, down=direction == "down")
         except Trouble as trouble:
+            moved = iperf3.most_grown(before, iperf3.counted())
             raise Unmeasured(trouble.code, trouble.detail, moved_bytes=moved) from trouble
-        moved += told[direction].moved_bytes
     progress("up", 2, 2)
+    # By the interface's count: iperf3 leaves out the ramp, and tells nothing of a run that was ended.
+    moved = iperf3.most_grown(before, iperf3.counted())
     bit_s = min(one.bit_s for one in told.values())
     details = {name: msgspec.to_builtins(one) for name, one in told.items()}
     return Found(
-        figures={"network_bandwidth_gbps": round(bit_s / 1e9, 6)},
+        figures={FIGURE: round(bit_s / 1e9, 6)},
         marks=(Mark.UNWITNESSED,),
         details={"tool": "iperf3", **details, "seconds": planned.seconds, "moved_bytes": moved},
     )

@@ -5,15 +5,8 @@ from typing import Any
 
 from shared.documents import Component
 from shared.marks import MEANING, Mark
+from shared.records import UNITS
 
-UNITS = {
-    "gpu_throughput_fp16": "TFLOP/s",
-    "gpu_throughput_fp32": "TFLOP/s",
-    "cpu_score": "points",
-    "disk_read_mb_s": "MB/s",
-    "disk_write_mb_s": "MB/s",
-    "network_bandwidth_gbps": "Gbit/s",
-}
 Details = Mapping[str, Any]
 
 

@@ -1,5 +1,6 @@
 """What a measuring server answers: four addresses, and problem documents for everything else."""
 
+import contextlib
 import io
 import secrets
 import socket
@@ -45,7 +46,6 @@ LAST_S = 5.0
 """How much longer than asked for a stream may stand before it is cut off."""
 SETTLE_S = 3.0
 """How long the witness waits for streams to end."""
-
 READ_OFF_S = 0.5
 """How long a peer may be silent before a refused request is closed."""
 
@@ -223,11 +223,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read_off(self) -> None:
         """Take in some of what the peer still sends: closing over unread bytes would take the answer away from it."""
-        socket.socket.shutdown(self.request, socket.SHUT_WR)
-        self.request.settimeout(READ_OFF_S)
         left = 4 * BODY_BYTES
-        while left > 0 and (got := self.request.recv(BODY_BYTES)):
-            left -= len(got)
+        # Refused already, and counted as such: how it goes away is no second refusal.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.request, socket.SHUT_WR)
+            self.request.settimeout(READ_OFF_S)
+            while left > 0 and (got := self.request.recv(BODY_BYTES)):
+                left -= len(got)
 
     def _answer(
         self, status: HTTPStatus, body: bytes, kind: str = "application/json", headers: dict[str, str] | None = None

@@ -188,10 +188,12 @@ class Register:
             self._sql.execute(begin)
             try:
                 yield self._sql
+                self._sql.execute("COMMIT")
             except BaseException:
-                self._sql.execute("ROLLBACK")
+                # Also where the commit failed: what stays open would keep every later transaction out.
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
                 raise
-            self._sql.execute("COMMIT")
 
 
 def _digest(token: str) -> str:

@@ -165,25 +165,26 @@ class Worker(ThreadingHTTPServer):
                 continue  # gone by itself
 
     def _watch(self, parent: int) -> None:
+        rounds = 0
         try:
-            self._look_after(parent)
+            while not self._stop.wait(SAMPLE_S) and os.getppid() == parent:
+                rounds += 1
+                self._look(record=rounds % LOOKS_A_RECORD == 0)
         finally:
-            # Without this thread nobody is cut off any more: better another worker than one like that.
+            # Also where the register fails: without these looks nothing is measured and nobody is cut off. The parent
+            # starts another worker.
             self.shutdown()
 
-    def _look_after(self, parent: int) -> None:
-        rounds = 0
-        while not self._stop.wait(SAMPLE_S) and os.getppid() == parent:
-            rounds += 1
-            with self._lock:
-                streams = list(self._streams.values())
+    def _look(self, *, record: bool) -> None:
+        with self._lock:
+            streams = list(self._streams.values())
+        for one in streams:
+            one.look()
+        if record:
             for one in streams:
-                one.look()
-            if rounds % LOOKS_A_RECORD == 0:
-                for one in streams:
-                    self.register.record(one.number, one.series, ended=False)
-                self.close_until(time.monotonic())
-                self._flush()
+                self.register.record(one.number, one.series, ended=False)
+            self.close_until(time.monotonic())
+            self._flush()
 
     def _flush(self) -> None:
         with self._lock:

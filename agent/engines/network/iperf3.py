@@ -31,7 +31,6 @@ class Told(Struct, frozen=True, kw_only=True):
     bit_s: float
     least_bit_s: float
     most_bit_s: float
-    moved_bytes: int
     resent: int | None
     client_cpu: float
     server_cpu: float
@@ -78,7 +77,6 @@ def parse(text: str) -> Told:
             bit_s=float(received["bits_per_second"]),
             least_bit_s=min(slices),
             most_bit_s=max(slices),
-            moved_bytes=int(received["bytes"]),
             resent=sent.get("retransmits"),
             client_cpu=round(told["end"]["cpu_utilization_percent"]["host_total"] / 100, 3),
             server_cpu=round(told["end"]["cpu_utilization_percent"]["remote_total"] / 100, 3),
@@ -127,11 +125,11 @@ def measure(server: str, plan: Plan, *, down: bool) -> Told:
 
 
 def _await(process: subprocess.Popen[bytes], plan: Plan) -> None:
-    before, ends_s = _moved(), time.monotonic() + plan.seconds + GRACE_S
+    before, ends_s = counted(), time.monotonic() + plan.seconds + GRACE_S
     while process.poll() is None:
         if time.monotonic() > ends_s:
             raise Trouble(Code.BENCHMARK_FAILED, f"iperf3 was stopped {GRACE_S:.0f} s after its time")
-        if plan.most_bytes is not None and most_grown(before, _moved()) > plan.most_bytes:
+        if plan.most_bytes is not None and most_grown(before, counted()) > plan.most_bytes:
             raise Trouble(Code.OVER_BUDGET, "iperf3 moved what was left of the month's data before it had measured")
         time.sleep(LOOK_S)
 
@@ -141,6 +139,7 @@ def most_grown(before: Mapping[str, int], after: Mapping[str, int]) -> int:
     return max((count - before.get(name, count) for name, count in after.items()), default=0)
 
 
-def _moved() -> dict[str, int]:
+def counted() -> dict[str, int]:
+    """Return the bytes that each interface has received and sent, since it is there."""
     counts = psutil.net_io_counters(pernic=True)
     return {name: one.bytes_recv + one.bytes_sent for name, one in counts.items()}

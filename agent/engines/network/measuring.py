@@ -17,8 +17,8 @@ from shared.documents import BandwidthTicket, BandwidthWitness, MeasuringServer,
 
 LEAST_SLICES = 4
 """Fewer are left where a link is much faster than was thought and the budget ends a direction."""
-MOST_WAIT_S = 20
-"""How long a full server is waited for, once."""
+MOST_WAIT_S = 50
+"""How long a full server is waited for, once: a slot for a full run that has just begun is held for 45 s at most."""
 MORE_THAN_SENT, MORE_THAN_LINK = 1.25, 1.05
 """What a server may claim, of the best slice that was sent and of its own link, before it is not believed."""
 

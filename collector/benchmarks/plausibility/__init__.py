@@ -10,7 +10,7 @@ from msgspec import structs
 
 from collector.benchmarks.comparison import Point
 from collector.benchmarks.plausibility import disk, fleet, gpu, network, timing
-from collector.benchmarks.plausibility.seen import UNITS, Context, Rule, Seen, amount, flag
+from collector.benchmarks.plausibility.seen import COMPARED, Context, Rule, Seen, amount, flag
 from shared.documents import BenchmarkName, BenchmarkOutcome, Component
 from shared.flags import Flag, FlagCode
 from shared.records import FIGURES
@@ -25,7 +25,7 @@ CEILINGS = {
 }
 """In each figure's unit: at least ten times what the largest machine of this decade does. More is no measurement."""
 
-FIGURE_NAMES = tuple(UNITS)
+FIGURE_NAMES = tuple(COMPARED)
 """Figures that are compared: the record's, and one thread's score."""
 
 MOST_ALIKE = 8

@@ -10,17 +10,10 @@ from collector.benchmarks import readings
 from collector.benchmarks.comparison import Point
 from shared.documents import BandwidthTicket, BenchmarkName, BenchmarkOutcome, BenchmarkWork, Component
 from shared.flags import Flag, FlagCode
+from shared.records import UNITS
 
-UNITS = {
-    "gpu_throughput_fp16": "TFLOP/s",
-    "gpu_throughput_fp32": "TFLOP/s",
-    "cpu_score": "points",
-    "cpu_score_single": "points",
-    "disk_read_mb_s": "MB/s",
-    "disk_write_mb_s": "MB/s",
-    "network_bandwidth_gbps": "Gbit/s",
-}
-"""By figure: its unit, in words for people."""
+COMPARED = {**UNITS, "cpu_score_single": UNITS["cpu_score"]}
+"""By figure that is compared (the record's, and one thread's score): its unit."""
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -115,4 +108,4 @@ def flag(code: FlagCode, words: str, figure: str | None = None, *, shadow: bool 
 
 def amount(value: float, figure: str) -> str:
     """Return a figure in words."""
-    return f"{value:,.6g} {UNITS.get(figure, '')}".strip()
+    return f"{value:,.6g} {COMPARED.get(figure, '')}".strip()

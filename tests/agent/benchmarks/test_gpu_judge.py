@@ -61,6 +61,7 @@ def test_the_figure_is_the_sum_of_medians():
     found = judged(went(700e12, 690e12))
     assert found.figures["gpu_throughput_fp16"] == pytest.approx(1390)
     assert found.marks == ("power_capped",)
+    assert found.details["spread"]["gpu_throughput_fp16"] == [pytest.approx(1376.1), pytest.approx(1403.9)]
     one = found.details["gpus"][0]["fp16"]
     assert one == {"tflop_s": 700, "low": 693, "high": 707, "spread": 0.02, "mhz": 1755, "w": 697.2, "celsius": 61}
 

@@ -306,7 +306,7 @@ FULL = b'{"type":"x","title":"x","status":429,"code":"slow_down","detail":"every
 
 @pytest.mark.parametrize(("wait", "times"), [("1", 2), ("600", 1), ("x", 1)])
 def test_a_full_server_is_waited_for_once_if_not_for_long(fake, wait, times):
-    """Twenty seconds at most."""
+    """As long as another's full run may hold its slot."""
     full = fake(lambda _path, sock: answer(sock, FULL, "429 Too Many Requests", f"Retry-After: {wait}\r\n"))
     told = refused(asked(full.place()))
     assert (told.code, len(full.asked)) == (Code.NO_SERVER, times)
@@ -453,6 +453,7 @@ def test_what_the_server_limits_is_a_lower_bound(told, marks, limit):
     """Of the lower direction only; near the server's own link always."""
     found = judged(told)
     assert (found.marks, found.details["limited_by"]) == (marks, limit)
+    assert found.details["spread"] == {"network_bandwidth_gbps": [1.0, 1.0]}
 
 
 @pytest.fixture
@@ -520,6 +521,7 @@ def test_iperf3_stops_at_the_budget(iperf):
     """It cannot be told one beside a time, so it is watched."""
     told = refused(asked(None, tool="iperf3", iperf3_server=iperf, budget_bytes=600 * 10**6))
     assert told.code is Code.OVER_BUDGET
+    assert told.details["moved_bytes"] > 300 * 10**6
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import time
+from contextlib import closing
 
 import msgspec
 import psutil
@@ -271,6 +273,15 @@ def test_a_worker_that_dies_is_replaced_and_used_tickets_stay_used(own):
     wait_for(lambda: len(psutil.Process(own.process.pid).children()) == 2, 8, "new workers")
     wait_for(lambda: own.ask("GET", "/healthz")[0] == 200, 5, "the server to answer")
     assert own.ask("POST", "/v1/slots", body)[2]["detail"] == "the ticket has been used"
+
+
+def test_a_worker_whose_register_fails_is_replaced(own):
+    """It would serve on, measure nothing and cut nobody off."""
+    before = {one.pid for one in psutil.Process(own.process.pid).children()}
+    with closing(sqlite3.connect(own.key_file.with_suffix(".db"))) as sql:
+        sql.execute("DROP TABLE ticket")
+    wait_for(lambda: {one.pid for one in psutil.Process(own.process.pid).children()} - before, 8, "a new worker")
+    wait_for(lambda: own.ask("GET", "/metrics")[0] == 200, 5, "the server to answer")
 
 
 def test_a_second_server_does_not_share_the_port_unnoticed(own, tmp_path):

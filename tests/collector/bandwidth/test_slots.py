@@ -202,3 +202,13 @@ def test_a_burst_is_no_measurement(ends_s, good):
     else:
         with pytest.raises(Trouble, match="too few"):
             witnessed(slot, streams, SeenRequest(), GBIT, KEY, NOW)
+
+
+def test_a_commit_that_fails_leaves_the_register_usable(tmp_path):
+    """As on a full disk; here by a stream without a slot, which SQLite is asked to look for at the end only."""
+    register = Register(tmp_path / "own.db")
+    with pytest.raises(sqlite3.IntegrityError), register._transaction() as sql:
+        sql.execute("PRAGMA defer_foreign_keys = ON")
+        sql.execute("INSERT INTO stream (slot_id, direction) VALUES ('none', 'up')")
+    assert register.figures() == ({}, 0, 0)
+    register.close()
