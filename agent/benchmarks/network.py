@@ -36,9 +36,10 @@ def run(request: Request, progress: Progress) -> Found:
         raise Trouble(Code.NO_SERVER, "no measuring server was named")
     measurement = Measurement(request.server, request.network.ca_file, progress)
     try:
-        return judged(measurement.measure(quick=request.quick, budget_bytes=request.network.budget_bytes))
+        measured = measurement.measure(quick=request.quick, budget_bytes=request.network.budget_bytes)
     except Trouble as trouble:
         raise Unmeasured(trouble.code, trouble.detail, moved_bytes=measurement.moved_bytes) from trouble
+    return judged(measured)
 
 
 def judged(measured: Measured) -> Found:

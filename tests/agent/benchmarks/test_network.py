@@ -437,6 +437,13 @@ def test_the_figure_is_the_lower_of_both_directions():
     assert judged(measured(800_000_000, GBIT)).figures == {"network_bandwidth_gbps": 0.8}
 
 
+def test_a_way_that_stood_still_is_no_figure():
+    """Never 0; the details tell the rest."""
+    with pytest.raises(Unmeasured, match="nothing arrived up") as told:
+        judged(measured(0, GBIT))
+    assert told.value.details["down"]["gbps"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("told", "marks", "limit"),
     [
