@@ -1,9 +1,11 @@
 """
 Network: bandwidth to the platform's measuring server, the lower of up and down, and which end was the limit.
 
-`network/1`: goodput at the receiver in Gbit/s (10^9), over HTTPS, 4 streams (8 where the ramp shows more than
-4 Gbit/s), 10 s each way (3 s for a quick look), the first 2 s (1 s) left out, the median of slices of 0.5 s (0.25 s).
-With `network_tool = "iperf3"` the same times and streams by iperf3, which signs nothing and tells no limit.
+`network/1`: goodput in Gbit/s (10^9), over HTTPS, 4 streams (8 where the ramp shows more than 4 Gbit/s), 10 s each way
+(3 s for a quick look), the first 2 s (1 s) left out, the median of slices of 0.5 s (0.25 s). Up as the server receives
+it; down the lower of what arrived here and what the server saw acknowledged, so that a figure is never above what the
+server signs. With `network_tool = "iperf3"` the same times and streams by iperf3, which signs nothing and tells no
+limit.
 """
 
 from typing import Any
@@ -54,8 +56,9 @@ def judged(measured: Measured) -> Found:
         "down": limit("down", seen.down.sending, down.unread),
         "up": limit("up", measured.sent_up.sending, seen.up.unread),
     }
-    lower = "up" if seen.up.bit_s < down.bit_s else "down"
-    slower = seen.up if lower == "up" else down
+    slower_down = min(down, seen.down, key=lambda way: way.bit_s)
+    lower = "up" if seen.up.bit_s < slower_down.bit_s else "down"
+    slower = seen.up if lower == "up" else slower_down
     bit_s = slower.bit_s
     bound = limits[lower] == "server" or bit_s > NEAR_CAPACITY * measured.capacity_bit_s
     marks = {Mark.LOWER_BOUND: bound, Mark.UNWITNESSED: seen.witness is None}

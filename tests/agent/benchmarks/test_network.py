@@ -437,6 +437,13 @@ def test_the_figure_is_the_lower_of_both_directions():
     assert judged(measured(800_000_000, GBIT)).figures == {"network_bandwidth_gbps": 0.8}
 
 
+def test_the_figure_is_never_above_what_the_server_saw():
+    """The two ends cut their slices at other moments; what is signed is not exceeded."""
+    told = measured(2 * GBIT, GBIT)
+    saw = msgspec.structs.replace(told.seen, down=msgspec.structs.replace(told.seen.down, bit_s=950_000_000))
+    assert judged(msgspec.structs.replace(told, seen=saw)).figures == {"network_bandwidth_gbps": 0.95}
+
+
 def test_a_way_that_stood_still_is_no_figure():
     """Never 0; the details tell the rest."""
     with pytest.raises(Unmeasured, match="nothing arrived up") as told:
