@@ -19,15 +19,31 @@ from agent.exclusive import alone
 from agent.status import read_status
 from shared.codes import Code, Trouble
 from shared.command_line import Exit
-from shared.documents import Component, MeasuringServer
+from shared.documents import BenchmarkName, Component, MeasuringServer
 
 LOOK_EVERY_S = 0.5
+NOT_HERE = frozenset({Code.NO_GPU, Code.NO_SERVER})
+"""What stands in the way of a benchmark that a machine is not made for."""
 T = TypeVar("T")
 
 
-async def bench(settings: Settings, names: Sequence[str], request: Request, *, as_json: bool) -> int:
+async def bench(
+    settings: Settings,
+    names: Sequence[str],
+    request: Request,
+    *,
+    as_json: bool,
+    everything: Sequence[str] = tuple(BenchmarkName),
+) -> int:
     """
-    Measure with progress on stderr and the result on stdout; return 1 when a component has no figure.
+    Measure with progress on stderr and the result on stdout; return 1 when a figure is missing.
+
+    Args:
+        settings: The provider's.
+        names: Which; none for all of them, and then what is not here to be measured is no problem.
+        request: What is asked of each.
+        as_json: Every detail.
+        everything: What there is.
 
     Raises:
         Trouble: `booked`: a tenant is on the machine, as far as this user may know; `busy`: something else measures.
@@ -35,10 +51,11 @@ async def bench(settings: Settings, names: Sequence[str], request: Request, *, a
     nobody_pays(settings.status_file)
     started_at = datetime.now(UTC)
     async with alone(settings.state_dir):
-        components = await _unless_booked(settings.status_file, _measured(names, request))
+        components = await _unless_booked(settings.status_file, _measured(names or everything, request))
     click.echo(msgspec.json.format(msgspec.json.encode(components)).decode() if as_json else in_words(components))
     account(settings, components, started_at)
-    return Exit.FINE if all(one.figures and one.code is None for one in components) else Exit.FOUND_A_PROBLEM
+    missing = {one.code for one in components if one.code is not None or not one.figures}
+    return Exit.FINE if missing <= (frozenset() if names else NOT_HERE) else Exit.FOUND_A_PROBLEM
 
 
 def request_of(settings: Settings, *, quick: bool, server: str | None, ticket_file: Path | None) -> Request:

@@ -1,12 +1,16 @@
 """What benchmarks tell is understood by both who read it: a person at the command line, and the collector."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.benchmarks import cpu, disk, gpu, network
+from agent.benchmarks import Request, cpu, disk, gpu, network
+from agent.cli.bench import bench
 from agent.cli.benchwords import in_words
+from agent.config import read_settings
 from agent.engines.cpu.usable import Usable
 from agent.engines.disk.device import Device
 from collector.benchmarks import readings
@@ -127,3 +131,18 @@ def test_a_person_sees_why_there_is_no_figure(name):
 def test_missing_details_are_no_trouble(name):
     """Those of a benchmark that ended early."""
     assert in_words((Component(name=name, method_version="x/1", details={"conditions": {}}),))
+
+
+@pytest.fixture
+def no_gpu():
+    if Path("/proc/driver/nvidia/gpus").is_dir():
+        pytest.skip("this machine has an NVIDIA GPU")
+
+
+@pytest.mark.parametrize(("names", "code"), [((), 0), (("gpu",), 1), (("network",), 1)])
+async def test_what_a_machine_does_not_have_is_a_problem_only_where_it_is_asked_for(names, code, tmp_path, no_gpu):
+    """A server without a GPU is no broken one; whoever names the benchmark wants its figure."""
+    settings = read_settings(None, {}, {"state_dir": str(tmp_path)})
+    request = Request(quick=True, directory="/dev/shm")
+    everything = ("gpu", "network")
+    assert await bench(settings, names, request, as_json=True, everything=everything) == code
