@@ -53,7 +53,11 @@ async def bench(
     async with alone(settings.state_dir):
         components = await _unless_booked(settings.status_file, _measured(names or everything, request))
     click.echo(msgspec.json.format(msgspec.json.encode(components)).decode() if as_json else in_words(components))
-    account(settings, components, started_at)
+    try:
+        account(settings, components, started_at)
+    except Trouble as trouble:
+        # As before enrollment, when there is no state to keep it in; the figures are there all the same.
+        click.echo(f"what was moved is not counted in the month's budget: {trouble.detail}", err=True)
     missing = {one.code for one in components if one.code is not None or not one.figures}
     return Exit.FINE if missing <= (frozenset() if names else NOT_HERE) else Exit.FOUND_A_PROBLEM
 
@@ -73,7 +77,8 @@ def request_of(settings: Settings, *, quick: bool, server: str | None, ticket_fi
             ticket = msgspec.json.decode(ticket_file.read_bytes())
             named = msgspec.convert({"url": server, "ticket": ticket}, MeasuringServer)
         except (OSError, ValueError) as error:
-            raise Trouble(Code.BAD_CONFIGURATION, f"--server, --ticket-file: {error}") from error
+            words = f"{ticket_file} is no ticket, or {server} no server's address: {error}"
+            raise Trouble(Code.BAD_CONFIGURATION, words[:300], "the ticket is in the collector's order") from error
     # Without either nothing is moved, and whoever may not read what was spent can still measure the rest.
     used = named is not None or settings.network_tool == "iperf3"
     network = network_of(settings, datetime.now(UTC)) if used else Network()

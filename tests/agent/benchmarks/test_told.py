@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.benchmarks import Request, cpu, disk, gpu, network
-from agent.cli.bench import bench
+from agent.cli.bench import bench, request_of
 from agent.cli.benchwords import in_words
 from agent.config import read_settings
 from agent.engines.cpu.usable import Usable
 from agent.engines.disk.device import Device
 from collector.benchmarks import readings
+from shared.codes import Trouble
 from shared.documents import BenchmarkName, Component
 from shared.envelope import Envelope
 from shared.marks import Mark
@@ -146,3 +147,24 @@ async def test_what_a_machine_does_not_have_is_a_problem_only_where_it_is_asked_
     request = Request(quick=True, directory="/dev/shm")
     everything = ("gpu", "network")
     assert await bench(settings, names, request, as_json=True, everything=everything) == code
+
+
+async def test_a_budget_that_cannot_be_kept_costs_no_figure(tmp_path, capsys):
+    """Before enrollment there is no state directory: the result and its exit code stand, and a line says so."""
+    settings = read_settings(
+        None, {}, {"state_dir": str(tmp_path / "none"), "network_tool": "iperf3", "iperf3_server": "127.0.0.1:1"}
+    )
+    request = request_of(settings, quick=True, server=None, ticket_file=None)
+    assert await bench(settings, ["network"], request, as_json=False) == 1
+    assert "✕ no figure" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("server", "raw"), [("https://m.example", "hi"), ("m.example", "{}"), ("https://m.example", "{}")]
+)
+def test_what_is_no_ticket_is_told_by_its_name(tmp_path, server, raw):
+    """With the file and the address, not only with what a reader stumbled on."""
+    file = tmp_path / "ticket"
+    file.write_text(raw)
+    with pytest.raises(Trouble, match=f"ticket is no ticket, or {server}"):
+        request_of(read_settings(None, {}, {}), quick=True, server=server, ticket_file=file)
