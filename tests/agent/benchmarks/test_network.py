@@ -65,11 +65,12 @@ async def test_a_measurement_has_a_figure_and_the_servers_signature_under_it(ser
     figure = found.figures["network_bandwidth_gbps"]
     told = found.details
     witness = open_signed(msgspec.convert(told["witness"], Envelope), BandwidthWitness, server.public_key)
-    assert figure * GBIT == pytest.approx(min(told["up"]["gbps"], told["down"]["gbps"]) * GBIT)
+    lowest = min(told["up"]["gbps"] * GBIT, told["down"]["gbps"] * GBIT, witness.up_bit_s, witness.down_bit_s)
+    assert figure * GBIT == pytest.approx(lowest, rel=0.001)
     assert witness.up_bit_s == pytest.approx(told["up"]["gbps"] * GBIT, rel=0.001)
-    assert witness.down_bit_s == pytest.approx(told["down"]["gbps"] * GBIT, rel=0.3)
+    assert 0.5 < witness.down_bit_s / (told["down"]["gbps"] * GBIT) < 2
     assert witness.hardware_id == "hw_0123456789"
-    assert told["moved_bytes"] == pytest.approx(witness.up_bytes + witness.down_bytes, rel=0.3)
+    assert told["moved_bytes"] == pytest.approx(witness.up_bytes + witness.down_bytes, rel=0.5)
     assert told["socket"]["tls"].startswith("TLSv1.")
     assert told["socket"]["family"] == "ipv4"
     assert {"busy", "rtt_ms", "resent"} <= set(told["up"]["sending"])
