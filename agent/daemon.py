@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -57,7 +57,7 @@ class Daemon:
         self,
         settings: Settings,
         host: Host,
-        make_sampler: Callable[[Callable[[], Values]], Sampler],
+        make_sampler: Callable[[Callable[[], Mapping[str, Values]]], Sampler],
         version: str,
     ) -> None:
         self._settings = settings
@@ -165,15 +165,16 @@ class Daemon:
             await asyncio.sleep(LAG_EVERY_S)
             self._lag_ms = max(self._lag_ms, (time.monotonic() - begun - LAG_EVERY_S) * 1000)
 
-    def _own(self) -> Values:
+    def _own(self) -> Mapping[str, Values]:
         lag_ms, self._lag_ms = self._lag_ms, 0.0
-        return {
+        agent: Values = {
             "version": self._version,
             "loop_lag_ms": round(lag_ms, 1),
             "outbox_depth": self._outbox.depth(),
             "dropped_samples": self._outbox.dropped(),
             "configuration_hash": digest(self._settings),
         }
+        return {"agent": agent}
 
     def _machine(self) -> Machine:
         return Machine(

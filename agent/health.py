@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
@@ -13,9 +13,6 @@ import msgspec
 from agent.host import Host
 from agent.indicators import Indicator, NotHere, Reading
 from shared.messages import Absent, Failed, Indicators, Measured, Outcome, Values
-
-AGENT = "agent"
-"""The indicator that the daemon's own counts are added to."""
 
 HELD_UP_S = 0.1
 """A read that takes longer gets company. Most take well below 1 ms, and a thread for each costs four times as much."""
@@ -44,10 +41,10 @@ class Sampler:
     Args:
         host: The machine.
         indicators: What to read.
-        own: The daemon's own counts, added to the indicator named "agent".
+        own: What the daemon itself counts, by the name of the indicator that it is added to.
     """
 
-    def __init__(self, host: Host, indicators: Sequence[Indicator], own: Callable[[], Values]) -> None:
+    def __init__(self, host: Host, indicators: Sequence[Indicator], own: Callable[[], Mapping[str, Values]]) -> None:
         self._host = host
         self._own = own
         self._slots = tuple(_Slot(indicator) for indicator in indicators)
@@ -72,7 +69,8 @@ class Sampler:
         await _work_off(line)
         for slot in sorted(self._slots, key=lambda slot: slot.began_s + slot.indicator.deadline_s):
             await _await_answer(slot)
-        return {slot.indicator.name: self._shown(slot) for slot in self._slots}
+        own = self._own()
+        return {slot.indicator.name: _shown(slot, own.get(slot.indicator.name)) for slot in self._slots}
 
     def _queued(self, slot: _Slot, now_s: float) -> Callable[[], None]:
         """Return the work of reading one indicator, to be done in any thread."""
@@ -91,12 +89,13 @@ class Sampler:
 
         return work
 
-    def _shown(self, slot: _Slot) -> Outcome:
-        """Return an indicator's outcome; the agent's own with the daemon's counts."""
-        assert slot.outcome is not None
-        if slot.indicator.name == AGENT and isinstance(slot.outcome, Measured):
-            return msgspec.structs.replace(slot.outcome, values={**slot.outcome.values, **self._own()})
-        return slot.outcome
+
+def _shown(slot: _Slot, own: Values | None) -> Outcome:
+    """Return an indicator's outcome, with what the daemon itself counts."""
+    assert slot.outcome is not None
+    if own and isinstance(slot.outcome, Measured):
+        return msgspec.structs.replace(slot.outcome, values={**slot.outcome.values, **own})
+    return slot.outcome
 
 
 async def _work_off(line: "deque[Callable[[], None]]") -> None:

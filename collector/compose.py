@@ -19,12 +19,16 @@ from collector.api.certificates import Certificates
 from collector.api.commands import Commands
 from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
+from collector.api.history import History
+from collector.api.metrics import Figures, Metrics
 from collector.api.middleware import Doorkeeper
-from collector.api.observing import Figures, Observing
+from collector.api.observing import Observing
+from collector.api.presence import PresenceLedger
 from collector.api.records import Records
 from collector.api.routing import Route
 from collector.api.verification import Verification
 from collector.app import make_app
+from collector.assessing import Assessing
 from collector.benchmarks.challenges import Mode
 from collector.benchmarks.judging import Judging
 from collector.benchmarks.ordering import BenchmarkOrders, measuring
@@ -32,6 +36,7 @@ from collector.bus.local import LocalBell
 from collector.chores import Chores
 from collector.config import Settings
 from collector.evidence import EvidenceStore
+from collector.feed import Feed
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
@@ -81,12 +86,13 @@ async def _serve(settings: Settings, database: Database) -> None:
     writer, watching, gateway, observing = parts.writer, parts.watching, parts.gateway, parts.observing
     app = make_app(parts.routes, Doorkeeper(database, utc_now), gateway, version("rackproof"))
     chores = parts.chores.schedule()
-    async with _listening(app, settings), _running(writer.run(), watching.run()):
+    async with _listening(app, settings), _running(writer.run(), watching.run(), parts.assessing.run()):
         chores.start()
         log.info("collector.ready", listen=settings.listen, origins=sorted(settings.known_origins), signing="local")
         await _told_to_stop()
         log.info("collector.stopping", links=gateway.open_links)
         observing.draining = True
+        parts.feed.end()
         chores.shutdown(wait=False)
         await gateway.stop()
         with contextlib.suppress(TimeoutError):
@@ -100,6 +106,8 @@ class Parts:
 
     writer: ReportWriter
     watching: Watching
+    assessing: Assessing
+    feed: Feed
     gateway: Gateway
     observing: Observing
     chores: Chores
@@ -120,7 +128,9 @@ def assemble(
     """
     evidence = EvidenceStore(settings.evidence_url)
     writer = ReportWriter(commit, settings.commit_every_s)
-    watching = Watching(database, utc_now, FROM[State.UNKNOWN])
+    feed = Feed()
+    watching = Watching(database, feed, utc_now, FROM[State.UNKNOWN])
+    assessing = Assessing(database, feed, utc_now)
     mode, server = Mode(settings.challenge_mode), measuring(settings.bandwidth_server, settings.bandwidth_server_key)
     judging = Judging(mode, server.public_key if server is not None else None)
     results = Results(database, evidence, keys.link, utc_now, judging)
@@ -132,16 +142,19 @@ def assemble(
             intervals=Intervals(heartbeat_s=settings.heartbeat_s),
             writer=writer,
             watching=watching,
+            assessing=assessing,
             results=results,
             now=utc_now,
         )
     )
-    observing = Observing(database, Figures(gateway, watching, writer, results), utc_now)
+    observing = Observing(database)
     orders, bell = Orders(keys.order, utc_now), LocalBell(gateway.ring)
     benchmark_orders = BenchmarkOrders(orders, keys.link, utc_now, mode, server)
     return Parts(
         writer=writer,
         watching=watching,
+        assessing=assessing,
+        feed=feed,
         gateway=gateway,
         observing=observing,
         chores=Chores(
@@ -160,6 +173,9 @@ def assemble(
             *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),
+            *PresenceLedger(database).routes(),
+            *History(database, utc_now).routes(),
+            *Metrics(Figures(gateway, watching, writer, results)).routes(),
         ],
     )
 

@@ -57,7 +57,7 @@ async def take_scan(host: Host, own: Values) -> tuple[Facts, Indicators]:
         host: The machine.
         own: What is known of the agent itself, such as its version.
     """
-    sampler = Sampler(host, load(indicator_files, "INDICATOR", Indicator), lambda: own)
+    sampler = Sampler(host, load(indicator_files, "INDICATOR", Indicator), lambda: {"agent": own})
     await sampler.sample()
     known = await asyncio.to_thread(facts, host)
     await asyncio.sleep(BETWEEN_LOOKS_S)

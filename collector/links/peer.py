@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
+from collector.assessing import Assessing
 from collector.keyring import Keyring
 from collector.links.admission import Counters, join
 from collector.links.dispatch import FROM, OPEN, State
@@ -66,6 +67,7 @@ class Rooms:
     intervals: Intervals
     writer: ReportWriter
     watching: Watching
+    assessing: Assessing
     results: Results
     now: Callable[[], datetime]
 
@@ -233,15 +235,18 @@ class Peer:
         assert self._hello is not None
         self._rooms.watching.heard(self.hardware_id)
         await self._window.acquire()
+        received_at = self._rooms.now()
         report = Report(
             hardware_id=self.hardware_id,
             outbox_id=self._hello.outbox_id,
             seq=message.seq,
             boot_id=message.boot_id,
             collected_at=message.collected_at,
-            received_at=self._rooms.now(),
+            received_at=received_at,
+            at=received_at,
             indicators=msgspec.json.encode(message.indicators),
         )
+        self._rooms.assessing.take(report, message.indicators)
         self._rooms.writer.submit(report, self._committed)
 
     def _committed(self, report: Report) -> None:

@@ -7,6 +7,8 @@ from datetime import datetime
 
 import structlog
 
+from collector.feed import Change as Told
+from collector.feed import ChangeKind, Feed
 from collector.links.presence import GONE, Change, Presence, Watch, changes, status
 from collector.store import commands, presence
 from collector.store.engine import Database
@@ -26,11 +28,15 @@ class Watching:
     Args:
         database: Where the ledger is.
         now: The collector's clock.
+        feed: Told of every transition.
         silence_from: The command states that become "unknown" when a machine goes offline.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime], silence_from: frozenset[str]) -> None:
+    def __init__(
+        self, database: Database, feed: Feed, now: Callable[[], datetime], silence_from: frozenset[str]
+    ) -> None:
         self._database = database
+        self._feed = feed
         self._now = now
         self._silence_from = silence_from
         self._watches: dict[str, Watch] = {}
@@ -123,6 +129,9 @@ class Watching:
         beats = 0 if change.to_state in GONE else watch.beats
         self._watches[change.hardware_id] = Watch(
             hardware_id=watch.hardware_id, presence=change.to_state, heard_at=watch.heard_at, beats=beats
+        )
+        self._feed.publish(
+            Told(kind=ChangeKind.PRESENCE, at=change.at, hardware_id=change.hardware_id, body=change),
         )
         log.info(
             "presence.changed",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.links.presence import Presence
 from collector.store import records, tables
 from collector.store.tables import enrollment_token, live, machine_key
+from collector.verdict import HealthState
 from shared.codes import Code, Trouble
 from shared.envelope import key_id
 from shared.records import Machine, RecordId
@@ -118,6 +119,7 @@ async def _admit(conn: AsyncConnection, token: EnrollmentToken, new: Machine, no
         await records.insert(conn, new)
         row = {"hardware_id": new.hardware_id, "presence": Presence.NEVER, "presence_since": now, "last_seq": -1}
         row |= {"join_confirmed": 0, "join_offered": 0, "order_seq": 0, "benchmark_due_at": now}
+        row |= {"health_state": HealthState.UNKNOWN, "health_since": now, "health_reasons": []}
         await conn.execute(live.insert().values(**row))
         return
     if known.customer_id != token.customer_id:

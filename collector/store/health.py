@@ -14,7 +14,11 @@ from collector.store.tables import health_sample, live, machine
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """One health report as received; `indicators` is JSON, encoded once."""
+    """
+    One health report as received; `indicators` is JSON, encoded once.
+
+    `at`: when the collector takes it to have been made; its own clock, unlike `collected_at`.
+    """
 
     hardware_id: str
     outbox_id: str
@@ -22,6 +26,7 @@ class Report(Struct, frozen=True, kw_only=True):
     boot_id: str
     collected_at: datetime
     received_at: datetime
+    at: datetime
     indicators: msgspec.Raw | bytes
 
 

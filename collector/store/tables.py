@@ -19,6 +19,7 @@ from sqlalchemy import (
 from collector.links.dispatch import State
 from collector.links.presence import Presence
 from collector.store.types import Json, Money, Utc, one_of
+from collector.verdict import HealthState
 from shared.documents import WORK_KINDS
 from shared.records import (
     Assurance,
@@ -248,7 +249,16 @@ live = Table(
     Column("join_offered", BigInteger, nullable=False),
     Column("order_seq", BigInteger, nullable=False),
     Column("benchmark_due_at", Utc, nullable=False, index=True),
+    # The newest sample: what the next one is held against to find gaps.
+    Column("sample_at", Utc),
+    Column("sample_boot_id", String),
+    # The verdict; its words beside it, so that a list needs no other table.
+    Column("health_state", String, nullable=False, index=True),
+    Column("health_since", Utc, nullable=False),
+    Column("health_reasons", Json, nullable=False),
+    Column("gpus_expected", Integer),
     one_of("presence", Presence),
+    one_of("health_state", HealthState),
 )
 
 health_sample = Table(
@@ -260,6 +270,7 @@ health_sample = Table(
     Column("boot_id", String, nullable=False),
     Column("collected_at", Utc, nullable=False),
     Column("received_at", Utc, nullable=False, index=True),
+    Column("at", Utc, nullable=False),
     Column("indicators", Json, nullable=False),
 )
 

@@ -25,6 +25,7 @@ def report(seq: int, hardware_id: str = "hw_1", indicators: bytes = b"{}") -> Re
         boot_id="b",
         collected_at=NOW,
         received_at=NOW + timedelta(seconds=seq),
+        at=NOW + timedelta(seconds=seq),
         indicators=indicators,
     )
 

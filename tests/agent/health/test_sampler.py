@@ -23,7 +23,7 @@ def gate() -> Iterator[threading.Event]:
 
 
 def sampler(recorded: Callable, *indicators: object) -> Sampler:
-    return Sampler(recorded("plain-vm"), indicators, lambda: {"outbox_depth": 3})
+    return Sampler(recorded("plain-vm"), indicators, lambda: {"agent": {"outbox_depth": 3}})
 
 
 async def test_a_report_holds_measured_absent_and_failed(recorded: Callable, indicator: Callable) -> None:

@@ -352,6 +352,7 @@ def a_report(seq: int, outbox_id="ob_1", hardware_id="hw_1", **changes) -> Repor
         boot_id="b",
         collected_at=NOW,
         received_at=NOW + timedelta(seconds=seq),
+        at=NOW + timedelta(seconds=seq),
         indicators=b'{"n":%d}' % seq,
     )
     return structs.replace(usual, **changes)

@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.Column("boot_id", sa.String(), nullable=False),
         sa.Column("collected_at", Utc(), nullable=False),
         sa.Column("received_at", Utc(), nullable=False),
+        sa.Column("at", Utc(), nullable=False),
         sa.Column("indicators", Json(), nullable=False),
         sa.ForeignKeyConstraint(
             ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_sample_hardware_id_machine")
@@ -160,6 +161,15 @@ def upgrade() -> None:
         sa.Column("join_offered", sa.BigInteger(), nullable=False),
         sa.Column("order_seq", sa.BigInteger(), nullable=False),
         sa.Column("benchmark_due_at", Utc(), nullable=False),
+        sa.Column("sample_at", Utc(), nullable=True),
+        sa.Column("sample_boot_id", sa.String(), nullable=True),
+        sa.Column("health_state", sa.String(), nullable=False),
+        sa.Column("health_since", Utc(), nullable=False),
+        sa.Column("health_reasons", Json(), nullable=False),
+        sa.Column("gpus_expected", sa.Integer(), nullable=True),
+        sa.CheckConstraint(
+            "health_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')", name=op.f("ck_live_health_state_known")
+        ),
         sa.CheckConstraint(
             "presence IN ('never', 'online', 'stale', 'offline', 'overdue')", name=op.f("ck_live_presence_known")
         ),
@@ -167,6 +177,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hardware_id", name=op.f("pk_live")),
     )
     op.create_index(op.f("ix_live_presence"), "live", ["presence"], unique=False)
+    op.create_index(op.f("ix_live_health_state"), "live", ["health_state"], unique=False)
     op.create_index(op.f("ix_live_benchmark_due_at"), "live", ["benchmark_due_at"], unique=False)
     op.create_table(
         "machine_key",
