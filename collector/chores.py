@@ -10,7 +10,7 @@ from collector.benchmarks.ordering import KEPT_FREE, BenchmarkOrders
 from collector.benchmarks.scheduling import RETRY, Candidate, plan
 from collector.bus.local import Bell
 from collector.links.dispatch import FROM, OPEN, State
-from collector.store import benchmarks, commands, health, idempotency
+from collector.store import benchmarks, commands, health, idempotency, verdicts
 from collector.store.engine import Database
 from shared.codes import Code, Trouble
 
@@ -22,6 +22,8 @@ MEASURE_WITHIN = timedelta(hours=1)
 DUE_ROWS = 200
 ANSWERS_KEPT = timedelta(days=7)
 """How long a repeated request gets its first answer; as long as an order lives unless its caller says otherwise."""
+EVENTS_KEPT = timedelta(days=2 * 365)
+"""What came and went of a machine's reasons; as long as the coarsest history of its readings."""
 
 log = structlog.get_logger()
 
@@ -77,7 +79,8 @@ class Chores:
         async with self._database.write() as conn:
             reports = await health.drop_before(conn, now - self._health_kept)
             answers = await idempotency.forget(conn, now - ANSWERS_KEPT)
-        log.info("store.tidied", health_reports=reports, kept_answers=answers)
+            events = await verdicts.drop_before(conn, now - EVENTS_KEPT)
+        log.info("store.tidied", health_reports=reports, kept_answers=answers, health_events=events)
 
     async def measure(self) -> None:
         """Order benchmarks on machines that are due."""

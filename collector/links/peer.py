@@ -181,8 +181,9 @@ class Peer:
         if known.revoked:
             raise Trouble(Code.REVOKED)
         counters = join(Counters(confirmed=known.join_confirmed, offered=known.join_offered), hello.join_counter)
+        skew_ms = round((hello.time - self._rooms.now()).total_seconds() * 1000)
         async with self._rooms.database.write() as conn:
-            await links.offer_join(
+            before = await links.offer_join(
                 conn,
                 hello.hardware_id,
                 confirmed=counters.confirmed,
@@ -191,9 +192,10 @@ class Peer:
                 outbox_id=hello.outbox_id,
                 agent_version=hello.agent_version,
                 policy_hash=hello.policy_hash,
-                clock_skew_ms=round((hello.time - self._rooms.now()).total_seconds() * 1000),
+                clock_skew_ms=skew_ms,
                 facts=hello.facts,
             )
+        self._rooms.assessing.joined(hello.hardware_id, skew_ms / 1000, before, hello.facts)
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
@@ -204,7 +206,8 @@ class Peer:
                     await self._health(message)
                 case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:
-                        await links.update_facts(conn, self.hardware_id, facts)
+                        before = await links.update_facts(conn, self.hardware_id, facts)
+                    self._rooms.assessing.changed(self.hardware_id, before, facts)
                 case Accepted(command_id=command_id):
                     await self._advance(command_id, State.ACCEPTED)
                 case Progress(command_id=command_id):

@@ -288,6 +288,23 @@ presence_event = Table(
     Index("ix_presence_event_hardware_id_event_id", "hardware_id", "event_id"),
 )
 
+health_event = Table(
+    "health_event",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("at", Utc, nullable=False, index=True),
+    Column("code", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("from_state", String, nullable=False),
+    Column("to_state", String, nullable=False),
+    Column("words", String, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    one_of("from_state", HealthState),
+    one_of("to_state", HealthState),
+    Index("ix_health_event_hardware_id_event_id", "hardware_id", "event_id"),
+)
+
 tenant_account = Table(
     "tenant_account",
     metadata,
