@@ -148,7 +148,7 @@ def test_a_reading_makes_its_reason_and_no_other(code, item, state, changes) -> 
 
     counted = threshold.test in WINDOWED and threshold.test is not Test.LASTING
     after = ill if counted else WELL
-    machine.during(threshold.gone_s + threshold.window_s * 1.2 + 4 * EVERY_S, after)
+    machine.during(threshold.gone_s + threshold.window_s * 1.2 + 600, after, every_s=120)
     assert machine.told() == {}
     assert machine.memory.state is HealthState.HEALTHY
     assert [event.to_state for event in machine.events if event.code == code][-1] is HealthState.HEALTHY

@@ -147,9 +147,9 @@ class Watched:
         self.events += new
         return new
 
-    def during(self, seconds: float, readings: dict) -> list[Event]:
+    def during(self, seconds: float, readings: dict, every_s: float = EVERY_S) -> list[Event]:
         """Judge the same report for a while."""
-        return [event for _ in range(int(seconds // EVERY_S)) for event in self.report(readings)]
+        return [event for _ in range(int(seconds // every_s)) for event in self.report(readings, every_s)]
 
     def told(self) -> dict[tuple[str, str], Reason]:
         """What is told now, by code and item."""
