@@ -42,17 +42,19 @@ def test_two_looks_at_the_same_moment_give_no_rate() -> None:
 
 
 def test_cpu_shares_are_of_the_time_between_the_looks() -> None:
-    """25 of 100 ticks busy, 5 stolen of them, 10 waiting for a disk."""
-    before, now = ticks(user=100, idle=100), ticks(user=120, idle=165, iowait=10, steal=5)
-    found = parse_shares(Counters(1, before), Counters(2, now))
-    assert found == {"use_percent": 25.0, "iowait_percent": 10.0, "steal_percent": 5.0}
+    """30 of 100 ticks busy, 18 of them in programs, 7 in the kernel, 5 stolen; 10 waiting for a disk."""
+    before = ticks(user=100, idle=100)
+    now = ticks(user=115, nice=3, system=4, irq=1, softirq=2, idle=160, iowait=10, steal=5)
+    assert parse_shares(Counters(1, before), Counters(2, now)) == {
+        "use_percent": 30.0, "user_percent": 18.0, "system_percent": 7.0, "iowait_percent": 10.0, "steal_percent": 5.0,
+    }  # fmt: skip
 
 
 def test_idle_ticks_that_went_back_make_no_negative_share() -> None:
     """The kernel's iowait may decrease."""
     before, now = ticks(user=100, idle=100, iowait=50), ticks(user=110, idle=190, iowait=40)
     found = parse_shares(Counters(1, before), Counters(2, now))
-    assert found == {"use_percent": 10.0, "steal_percent": 0.0}
+    assert found == {"use_percent": 10.0, "user_percent": 10.0, "system_percent": 0.0, "steal_percent": 0.0}
 
 
 @pytest.mark.parametrize("stat", ["", "cpu", "cpu 1 2 3", "intr 5\ncpu  1 2 3 4 5 6 7 8"])
