@@ -168,6 +168,31 @@ def doctor(file: Path | None, *, names: tuple[str, ...], origin: str | None, as_
     sys.exit(check_machine(host, scene_of(host, file, origin, flags), names, as_json=as_json))
 
 
+@commands.command("support-bundle")
+@settings_options
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to; rackproof-support-TIME.tar.gz here when left out. Never overwritten.",
+)
+@click.option("--list", "list_only", is_flag=True, help="Say what would be in it and what is taken out; write nothing.")
+def support_bundle(file: Path | None, *, output: Path | None, list_only: bool, **flags: Any) -> None:
+    """
+    Write one file that shows whoever helps you what this machine looks like.
+
+    It holds what the health report is made of (files of /proc and /sys, NVML's answers), the report, what doctor found,
+    settings and versions. Serial numbers, hardware and IP addresses, host and user names, UUIDs and process names are
+    replaced by made-up ones; keys, tenants' files and logs are never in it. Nothing is sent. As root it sees more.
+    """
+    from agent.cli.doctor import scene_of  # noqa: PLC0415
+    from agent.cli.support import support_bundle as write_bundle  # noqa: PLC0415
+    from agent.compose import local_host  # noqa: PLC0415
+
+    host = local_host()
+    sys.exit(write_bundle(host, scene_of(host, file, None, flags), output, list_only=list_only))
+
+
 @commands.command()
 @settings_options
 @click.argument("names", nargs=-1, type=click.Choice(["cpu", "disk", "gpu", "network"]))

@@ -1,5 +1,6 @@
 """A machine replayed from a folder: its files, and the answers that do not come from files."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         links: Symbolic links by path, so that a recording has none itself and survives any archive.
         forbidden: Paths that this machine's agent may not read.
+        listings: Names in directories of which not every entry was recorded; the folder's own stand for the others.
+        refused: By question ("text", "names", "link", "usage") and path: the number of the error that was answered.
         usage: File systems by mount point.
         gpus: NVML's answer; `gpu_error` when it had none.
         monotonic_s: The moment of the recording.
@@ -23,6 +26,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     links: dict[str, str] = {}
     forbidden: tuple[str, ...] = ()
+    listings: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, dict[str, int]] = {}
     usage: dict[str, Usage] = {}
     writable: tuple[str, ...] = ()
     monotonic_s: float = 1000.0
@@ -51,6 +56,7 @@ class RecordedHost(Tree):
 
     def text(self, path: str) -> str:
         """Return a recorded file's text."""
+        self._refuse("text", path)
         if path in self._answers.forbidden:
             raise PermissionError(13, "Permission denied", path)
         try:
@@ -62,8 +68,14 @@ class RecordedHost(Tree):
         """Return the end of a recorded file."""
         return self.text(path)[-most_bytes:]
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """Return the names in a recorded directory."""
+        self._refuse("names", path)
+        return self._answers.listings[path] if path in self._answers.listings else super().names(path)
+
     def link(self, path: str) -> str:
         """Return where a recorded link points."""
+        self._refuse("link", path)
         try:
             return self._answers.links[path]
         except KeyError as error:
@@ -71,6 +83,7 @@ class RecordedHost(Tree):
 
     def usage(self, path: str) -> Usage:
         """Return how full a recorded file system was."""
+        self._refuse("usage", path)
         try:
             return self._answers.usage[path]
         except KeyError as error:
@@ -101,3 +114,9 @@ class RecordedHost(Tree):
         if self._answers.gpus is None:
             raise GpuUnreadable(self._answers.gpu_error)
         return self._answers.gpus
+
+    def _refuse(self, question: str, path: str) -> None:
+        """Answer with the error that was recorded, where one was."""
+        number = self._answers.refused.get(question, {}).get(path)
+        if number is not None:
+            raise OSError(number, os.strerror(number), path)
