@@ -52,7 +52,7 @@ reference: env   ## write the page of all readings from the indicators themselve
 	@$(BIN)/rackproof-agent indicators --markdown > agent/indicators/REFERENCE.md
 
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
-	$(UV) sync --quiet --frozen --extra collector --group bench
+	$(UV) sync --quiet --frozen --extra collector --group bench --group services
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
 
 bench-cpu: env   ## how far runs of the CPU benchmark lie apart, beside sysbench, 7-Zip and stress-ng (5 min each; ARGS)

@@ -27,8 +27,9 @@ def parse_uptime_s(text: str) -> int:
 def parse_blocked(stat: str) -> int | None:
     """Return how many tasks wait for a disk right now; None where the kernel does not say. Source: proc_stat(5)."""
     for line in stat.splitlines():
-        if line.startswith("procs_blocked "):
-            return int(line.split()[1])
+        name, _, count = line.partition(" ")
+        if name == "procs_blocked" and count.isdecimal():
+            return int(count)
     return None
 
 

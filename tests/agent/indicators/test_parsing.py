@@ -3,10 +3,11 @@
 import pytest
 
 from agent.host import Gpu, Gpus, Usage
+from agent.host.cpus import parse_cpu_list
 from agent.host.disks import kind_of
 from agent.host.mounts import Mount, holding, parse_mounts
 from agent.host.pci import is_gpu
-from agent.indicators import Counters, growth, per_second
+from agent.indicators import Counters, growth, held, per_second
 from agent.indicators.cpu import parse_load, parse_shares, parse_ticks
 from agent.indicators.disks import parse_diskstats, parse_rates, parse_usage
 from agent.indicators.gpu import item_names, parse_gpus
@@ -29,6 +30,30 @@ def test_the_first_look_gives_no_rates() -> None:
 def test_a_rate_is_growth_a_second() -> None:
     """Two looks, four seconds apart."""
     assert per_second(Counters(1.0, {"a": 10}), Counters(5.0, {"a": 30})) == {"a": 5.0}
+
+
+def test_what_is_held_is_read_again_when_its_time_is_over() -> None:
+    """Not before, and then once."""
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(1)
+        return len(reads)
+
+    first = held(None, 100.0, 60.0, read)
+    second = held(first, 159.9, 60.0, read)
+    third = held(second, 160.0, 60.0, read)
+    assert [one.value for one in (first, second, third)] == [1, 1, 2]
+    assert third.until_s == 220.0
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0-3", 4), ("0-63,65-79", 79), ("5", 1), ("", 0), ("x", None), ("3-1", None), ("1-", None), ("0-3,,", None)],
+)
+def test_a_list_of_cpus_is_counted(text: str, count: int | None) -> None:
+    """The kernel's ranges; what is none is not counted as nothing."""
+    assert parse_cpu_list(text) == count
 
 
 def test_a_counter_that_fell_or_appeared_gives_no_rate() -> None:
