@@ -2,11 +2,13 @@
 
 import asyncio
 from importlib.metadata import version
+from pathlib import Path
 
 from agent import identity, inventory
 from agent.config import Settings, prepare
 from agent.gpu.child import GpuChild
 from agent.health import Sampler
+from agent.host import kernel
 from agent.host.linux import LinuxHost
 from shared import logs
 from shared.messages import Facts
@@ -29,7 +31,7 @@ def run(settings: Settings) -> None:
     from agent.plugins import load  # noqa: PLC0415
 
     logs.configure(json={"json": True, "text": False}.get(settings.log), level=settings.log_level)
-    host = local_host()
+    host = LinuxHost(GpuChild(), kernel.KernelLog(kernel.handed_over()), Path(settings.state_dir))
     subjects = load(indicators, "INDICATOR", indicators.Indicator)
     try:
         daemon = Daemon(settings, host, lambda own: Sampler(host, subjects, own), version("rackproof"))
@@ -45,8 +47,6 @@ def enroll(settings: Settings, origin: str, token: str) -> identity.Pinned:
     Raises:
         Trouble: what stood in the way.
     """
-    from pathlib import Path  # noqa: PLC0415
-
     from agent import enrollment  # noqa: PLC0415
 
     logs.configure(json={"json": True, "text": False}.get(settings.log), level="warning")
