@@ -19,6 +19,11 @@ def local_host() -> LinuxHost:
     return LinuxHost(GpuChild())
 
 
+def own_host(settings: Settings) -> LinuxHost:
+    """Return the machine as the running agent has it: with the log it was handed, and with what it has kept."""
+    return LinuxHost(GpuChild(), kernel.KernelLog(kernel.handed_over()), Path(settings.state_dir))
+
+
 def run(settings: Settings) -> None:
     """
     Run the agent until it is stopped.
@@ -31,7 +36,7 @@ def run(settings: Settings) -> None:
     from agent.plugins import load  # noqa: PLC0415
 
     logs.configure(json={"json": True, "text": False}.get(settings.log), level=settings.log_level)
-    host = LinuxHost(GpuChild(), kernel.KernelLog(kernel.handed_over()), Path(settings.state_dir))
+    host = own_host(settings)
     subjects = load(indicators, "INDICATOR", indicators.Indicator)
     try:
         daemon = Daemon(settings, host, lambda own: Sampler(host, subjects, own), version("rackproof"))

@@ -41,6 +41,7 @@ _JOURNAL_S, _JOURNAL_BYTES = 4.0, 67_108_864
 """Once at the start, as a stream: what is not read by then is counted as lost."""
 
 Lines = Callable[[], Iterator[bytes]]
+Read = Callable[[int, int], bytes]
 
 
 def parse_record(record: str) -> KernelMessage | None:
@@ -140,11 +141,13 @@ class KernelLog:
     Args:
         descriptor: What `handed_over` gave; None to open it on the first read.
         journal: What the journal has of it.
+        read: Reads a record from the descriptor.
     """
 
-    def __init__(self, descriptor: int | None = None, journal: Lines = _journal) -> None:
+    def __init__(self, descriptor: int | None = None, journal: Lines = _journal, read: Read = os.read) -> None:
         self._descriptor = descriptor
         self._journal = journal
+        self._read = read
         self._begun = False
 
     def messages(self, after: KernelPosition = BEFORE_ALL) -> Iterator[KernelMessage]:
@@ -173,7 +176,7 @@ class KernelLog:
         until_s = time.monotonic() + LONGEST_S
         for count in range(MOST_MESSAGES):
             try:
-                record = os.read(descriptor, _RECORD_BYTES)
+                record = self._read(descriptor, _RECORD_BYTES)
             except BlockingIOError:
                 return
             except BrokenPipeError:

@@ -1,5 +1,6 @@
 """Reading the kernel log: records, the journal behind it, and the real /dev/kmsg where this machine has one."""
 
+import itertools
 import json
 import os
 import socket
@@ -181,31 +182,54 @@ def test_the_journal_is_asked_once_and_only_where_something_is_missing(device: D
     second.close()
 
 
-def test_a_flood_is_read_in_parts(device: Device, log: Callable[..., KernelLog]) -> None:
-    """One read takes a bounded number; the next goes on without a gap."""
-    one, got, said = log(), 0, 0
-    while got < kernel.MOST_MESSAGES + 50 and said < kernel.MOST_MESSAGES + 50:
-        batch = range(said, said + 50)
-        device.say(*batch)
-        said += 50
-        got += len(numbers(one.messages()))
-    assert got == said
-    counted = [0]
+class Ring:
+    """A kernel that has overwritten messages: the read after that fails once, the next one gives the oldest there is."""
 
-    class Endless(KernelLog):
-        def flood(self) -> int:
-            reader, writer = os.pipe()
-            os.close(writer)
-            try:
-                # End of file gives an empty record for ever, like a log that is written faster than it is read.
-                counted[0] = sum(1 for _ in self._records(reader))
-            finally:
-                os.close(reader)
-            return counted[0]
+    def __init__(self, *answers: int | None) -> None:
+        self._answers = iter(answers)
 
+    def read(self, descriptor: int, size: int) -> bytes:
+        answer = next(self._answers, -1)
+        if answer == -1:
+            raise BlockingIOError
+        if answer is None:
+            raise BrokenPipeError
+        return f"4,{answer},{answer * 1000},-;line {answer}\n".encode()
+
+
+def test_overwritten_messages_are_a_gap_and_no_error(device: Device) -> None:
+    """The kernel says so once, with EPIPE, and goes on with its oldest message."""
+    log = KernelLog(device.descriptor, lambda: iter(()), Ring(0, 1, None, 50, None, None, 90).read)
+    assert numbers(log.messages()) == [0, 1, 50, 90]
+    log.close()
+
+
+def test_a_flood_is_read_in_parts(device: Device) -> None:
+    """One read takes a bounded number and a bounded time; the next goes on without a gap."""
+    count = itertools.count()
+
+    def endless(descriptor: int, size: int) -> bytes:
+        number = next(count)
+        return f"4,{number},{number},-;a flood\n".encode()
+
+    log = KernelLog(device.descriptor, lambda: iter(()), endless)
     began_s = time.monotonic()
-    assert Endless().flood() == 0
+    first = numbers(log.messages())
     assert time.monotonic() - began_s < kernel.LONGEST_S + 1
+    assert 1000 < len(first) <= kernel.MOST_MESSAGES
+    assert numbers(log.messages(KernelPosition(first[-1], first[-1])))[0] == first[-1] + 1
+    log.close()
+
+
+def test_a_kernel_that_is_always_ahead_does_not_hold_the_agent(device: Device) -> None:
+    """Every read fails because the message was overwritten again: it ends, and the next read tries again."""
+
+    def always(descriptor: int, size: int) -> bytes:
+        raise BrokenPipeError
+
+    log = KernelLog(device.descriptor, lambda: iter(()), always)
+    assert numbers(log.messages()) == []
+    log.close()
 
 
 def test_something_else_by_its_name_is_no_kernel_log(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.gpu.child import GpuChild
 from agent.host import BEFORE_ALL, KernelMessage, KernelPosition
+from agent.host.linux import LinuxHost
 from agent.host.recorded import RecordedHost
 from agent.indicators import NotHere, Reading
 from agent.indicators.kernel_log import (
@@ -167,3 +169,19 @@ def test_a_recording_is_read_from_the_beginning_and_then_on(bench: Callable) -> 
     assert first.kept.tally.position.sequence == 2
     assert reading(machine.host, first.kept).values == first.values
     assert BEFORE_ALL.sequence == -1
+
+
+def test_what_is_kept_outlives_the_process_and_a_full_disk_is_no_failure(tmp_path: Path) -> None:
+    """Where it cannot be written, a restart reads what the log still has."""
+    host = LinuxHost(GpuChild(), keep_in=tmp_path)
+    assert host.recall("a.json") is None
+    host.keep("a.json", b"one")
+    host.keep("a.json", b"two")
+    assert LinuxHost(GpuChild(), keep_in=tmp_path).recall("a.json") == b"two"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    gone = LinuxHost(GpuChild(), keep_in=tmp_path / "gone")
+    gone.keep("a.json", b"x")
+    assert gone.recall("a.json") is None
+    nowhere = LinuxHost(GpuChild())
+    nowhere.keep("a.json", b"x")
+    assert nowhere.recall("a.json") is None
