@@ -12,9 +12,9 @@ from shared import logs
 from shared.messages import Facts
 
 
-def local_host() -> LinuxHost:
-    """Return the machine this process runs on."""
-    return LinuxHost(GpuChild())
+def local_host(gpus_expected: int | None = None) -> LinuxHost:
+    """Return the machine this process runs on; a provider may say how many GPUs it has."""
+    return LinuxHost(GpuChild(), gpus_expected)
 
 
 def run(settings: Settings) -> None:
@@ -29,7 +29,7 @@ def run(settings: Settings) -> None:
     from agent.plugins import load  # noqa: PLC0415
 
     logs.configure(json={"json": True, "text": False}.get(settings.log), level=settings.log_level)
-    host = local_host()
+    host = local_host(settings.expected_gpus)
     subjects = load(indicators, "INDICATOR", indicators.Indicator)
     try:
         daemon = Daemon(settings, host, lambda own: Sampler(host, subjects, own), version("rackproof"))

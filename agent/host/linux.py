@@ -8,7 +8,7 @@ from functools import cached_property
 import psutil
 
 from agent.gpu.child import GpuChild
-from agent.host import Clock, Cores, Gpus, Own, Usage
+from agent.host import PATIENCE_S, Clock, Cores, Gpus, Own, Usage
 from agent.host.tree import Tree
 
 TIME_ERROR = 5
@@ -37,11 +37,13 @@ class LinuxHost(Tree):
 
     Args:
         gpu_child: The supervised process that speaks to NVML; it is started on the first question.
+        gpus_expected: How many GPUs the provider says there are; None when nothing is said.
     """
 
-    def __init__(self, gpu_child: GpuChild) -> None:
+    def __init__(self, gpu_child: GpuChild, gpus_expected: int | None = None) -> None:
         super().__init__()
         self._gpu_child = gpu_child
+        self._gpus_expected = gpus_expected
 
     @cached_property
     def _process(self) -> psutil.Process:
@@ -101,9 +103,13 @@ class LinuxHost(Tree):
                 threads=self._process.num_threads(),
             )
 
-    def gpus(self) -> Gpus:
+    def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:
         """Ask NVML for the GPUs, in a process of its own."""
-        return self._gpu_child.ask()
+        return self._gpu_child.ask(wait_s)
+
+    def gpus_expected(self) -> int | None:
+        """Return how many GPUs the provider says this machine has."""
+        return self._gpus_expected
 
     def close(self) -> None:
         """End the GPU child, if one runs."""

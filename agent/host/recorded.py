@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from agent.host import Clock, Cores, Gpus, GpuUnreadable, Own, Usage
+from agent.host import PATIENCE_S, Clock, Cores, Gpus, GpuUnreadable, Own, Usage
 from agent.host.tree import Tree
 
 
@@ -17,7 +17,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         links: Symbolic links by path, so that a recording has none itself and survives any archive.
         forbidden: Paths that this machine's agent may not read.
         usage: File systems by mount point.
-        gpus: NVML's answer; `gpu_error` when it had none.
+        gpus: NVML's answer; `gpu_error` when it refused.
+        gpus_expected: How many GPUs the provider said there are.
         monotonic_s: The moment of the recording.
     """
 
@@ -31,6 +32,7 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     own: Own = Own(resident_bytes=0, cpu_s=0.0, threads=1)
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
+    gpus_expected: int | None = None
 
 
 class RecordedHost(Tree):
@@ -92,8 +94,12 @@ class RecordedHost(Tree):
         """Return what the recorded agent used."""
         return self._answers.own
 
-    def gpus(self) -> Gpus:
+    def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:  # noqa: ARG002 - a recording answers at once
         """Return NVML's recorded answer."""
         if self._answers.gpus is None:
-            raise GpuUnreadable(self._answers.gpu_error)
+            raise GpuUnreadable(self._answers.gpu_error, refused=True, without_driver=True)
         return self._answers.gpus
+
+    def gpus_expected(self) -> int | None:
+        """Return how many GPUs the recorded provider said there are."""
+        return self._answers.gpus_expected
