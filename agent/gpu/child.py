@@ -26,7 +26,7 @@ HANGS_AFTER_S = 10.0
 """A call that takes longer is not waited for: attaching a GPU that nobody else holds takes up to 3 s."""
 WAITS_AFTER_S = 1.0
 """A call that takes longer is told as one that has not answered yet."""
-LONGEST_PAUSE_S, LONGEST_REFUSED_S = 300.0, 30.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_REFUSED_S = 1.0, 300.0, 30.0
 """Between two starts: after crashes, each a line in the kernel's log, and after refusals, which cost nothing."""
 MOST_UNENDED = 2
 """Processes that hang in the driver and cannot be ended; with so many, no other is started."""
@@ -218,7 +218,7 @@ class GpuChild:
     def _pause(self, why: str, longest_s: float) -> float:
         """Start nothing for a while, and return for how long."""
         self._failures += 1
-        pause = pause_s(self._failures, self._draw(), cap_s=longest_s)
+        pause = max(SHORTEST_PAUSE_S, pause_s(self._failures, self._draw(), cap_s=longest_s))
         self._not_before_s = self._now_s() + pause
         self._trouble, self._refusal = why, None
         return pause

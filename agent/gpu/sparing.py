@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from agent.gpu.nvml import WHOLE_GPU
 
-FIRST_S, LONGEST_S = 300.0, 3600.0
+FIRST_S, LONGEST_S = 60.0, 3600.0
 """A call that hangs costs a process and, where it cannot be ended, the machine a stuck one: it is tried rarely."""
 
 

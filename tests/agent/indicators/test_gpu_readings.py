@@ -173,15 +173,15 @@ def test_a_gpu_without_its_driver_is_told_with_the_one_it_has() -> None:
 
 
 def test_a_call_is_left_out_longer_each_time_and_then_the_whole_gpu() -> None:
-    """Five minutes, ten, at most an hour; a second call of the same GPU takes the GPU with it."""
+    """A minute, two, at most an hour; a second call of the same GPU takes the GPU with it."""
     spared, lasted_s = (), []
-    for n in range(6):
+    for n in range(8):
         spared = spare(spared, "call", "GPU-1", "why", n * 10_000)
         lasted_s.append(spared[-1].until_s - n * 10_000)
-    assert lasted_s == [FIRST_S, 600, 1200, 2400, LONGEST_S, LONGEST_S]
+    assert lasted_s == [FIRST_S, 120, 240, 480, 960, 1920, LONGEST_S, LONGEST_S]
     assert [one.key for one in spared] == ["call GPU-1"]
-    spared = spare(spared, "other", "GPU-1", "why", 50_001)
-    assert [one.key for one in active(spared, 50_002)] == ["call GPU-1", "* GPU-1"]
+    spared = spare(spared, "other", "GPU-1", "why", 70_001)
+    assert [one.key for one in active(spared, 70_002)] == ["call GPU-1", "* GPU-1"]
     assert active(spared, 1e9) == ()
 
 
