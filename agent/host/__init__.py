@@ -1,5 +1,6 @@
 """The only door to the machine: whatever reads it reads through a `Host`, so that a recorded one can replay."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -85,6 +86,37 @@ PATIENCE_S = 30.0
 """The first answer loads the driver when nobody else holds it: 1 to 3 s for each GPU, of which there may be 10."""
 
 
+class KernelMessage(Struct, frozen=True, kw_only=True):
+    """
+    A message of the kernel log.
+
+    Attributes:
+        sequence: Its number since boot.
+        at_us: Microseconds since boot.
+        facility: 0 for the kernel's own; whatever a program wrote into the log has another.
+        text: The message, escaped so that it is one line.
+
+    Source: Linux, Documentation/ABI/testing/dev-kmsg; kernel/printk/printk.c, devkmsg_write(): a program's facility is
+    never 0.
+    """
+
+    sequence: int
+    at_us: int
+    facility: int
+    text: str
+
+
+class KernelPosition(Struct, frozen=True):
+    """How far the kernel log has been read: number and time of the last message."""
+
+    sequence: int
+    at_us: int
+
+
+BEFORE_ALL = KernelPosition(-1, -1)
+"""The position before the first message since boot."""
+
+
 class Host(Protocol):
     """
     What may be asked of a machine. Paths are absolute, as on the machine itself; a host puts its own root before them.
@@ -153,6 +185,28 @@ class Host(Protocol):
     def gpus_expected(self) -> int | None:
         """Return how many GPUs the provider says this machine has; None where nothing is said."""
 
+    def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
+        """
+        Yield the kernel's messages after a position, oldest first; what was overwritten leaves a gap in their numbers.
+
+        One call gives a bounded number of them, the next goes on.
+
+        Raises:
+            KernelLogUnreadable: there is none, or it may not be read.
+        """
+
+    def failed_units(self) -> tuple[str, ...] | None:
+        """Return the names of the units that the service manager calls failed; None where there is none to ask."""
+
+    def users(self) -> frozenset[str] | None:
+        """Return the names of the users who are logged in; None where nobody keeps count."""
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep something over a restart of the agent, if that can be done."""
+
+    def recall(self, name: str) -> bytes | None:
+        """Return what was kept under this name; None where nothing was, or it cannot be read."""
+
 
 class GpuUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
     """
@@ -170,6 +224,10 @@ class GpuUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown 
         self.restarts = restarts
         self.refused = refused
         self.without_driver = without_driver
+
+
+class KernelLogUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
+    """There is no kernel log here, or this user may not read it; the text says what to do."""
 
 
 def text_or_none(host: Host, path: str) -> str | None:

@@ -1,11 +1,24 @@
 """A machine replayed from a folder: its files, and the answers that do not come from files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from agent.host import PATIENCE_S, Clock, Cores, Gpus, GpuUnreadable, Own, Usage
+from agent.host import (
+    PATIENCE_S,
+    Clock,
+    Cores,
+    Gpus,
+    GpuUnreadable,
+    KernelLogUnreadable,
+    KernelMessage,
+    KernelPosition,
+    Own,
+    Usage,
+)
+from agent.host.kernel import DEVICE, parse_record
 from agent.host.tree import Tree
 
 
@@ -20,6 +33,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         gpus: NVML's answer; `gpu_error` when it refused.
         gpus_expected: How many GPUs the provider said there are.
         monotonic_s: The moment of the recording.
+        failed_units: What the service manager said; null where there is none.
+        users: Who was logged in.
     """
 
     links: dict[str, str] = {}
@@ -33,6 +48,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
     gpus_expected: int | None = None
+    failed_units: tuple[str, ...] | None = None
+    users: tuple[str, ...] | None = None
 
 
 class RecordedHost(Tree):
@@ -103,3 +120,29 @@ class RecordedHost(Tree):
     def gpus_expected(self) -> int | None:
         """Return how many GPUs the recorded provider said there are."""
         return self._answers.gpus_expected
+
+    def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
+        """Yield the recorded messages of the kernel: records of /dev/kmsg, one after the other."""
+        try:
+            records = self.text(DEVICE).split("\n")
+        except OSError as error:
+            raise KernelLogUnreadable("no kernel log was recorded") from error
+        for record in records:
+            message = parse_record(record)
+            if message is not None and message.sequence > after.sequence:
+                yield message
+
+    def failed_units(self) -> tuple[str, ...] | None:
+        """Return the units that had failed."""
+        return self._answers.failed_units
+
+    def users(self) -> frozenset[str] | None:
+        """Return who was logged in."""
+        return None if self._answers.users is None else frozenset(self._answers.users)
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep nothing: a recording is not changed by being read."""
+
+    def recall(self, name: str) -> bytes | None:  # noqa: ARG002 - nothing was kept under any name
+        """Return nothing: every read of a recording is the first."""
+        return None
