@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -59,7 +60,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Rooms:
-    """What a link needs of the collector; made once in the composition."""
+    """
+    What a link needs of the collector; made once in the composition.
+
+    `joins`, `closed` and `not_stored` count: hellos by what became of them, "joined" or the code of a refusal; links
+    that this end closed, by code; messages that could not be stored, by code.
+    """
 
     database: Database
     keyring: Keyring
@@ -70,6 +76,9 @@ class Rooms:
     assessing: Assessing
     results: Results
     now: Callable[[], datetime]
+    joins: Counter[str] = field(default_factory=Counter)
+    closed: Counter[str] = field(default_factory=Counter)
+    not_stored: Counter[str] = field(default_factory=Counter)
 
 
 class Peer:
@@ -129,7 +138,9 @@ class Peer:
 
     async def close(self, code: CloseCode, trouble: Trouble) -> None:
         """Close the link with a code; waits no longer than a second for the other end."""
-        self._closed_with = self._closed_with or int(code)
+        if self._closed_with is None:
+            self._closed_with = int(code)
+            self._rooms.closed[trouble.code] += 1
         if code is not CloseCode.GOING_AWAY:
             self._log.warning("link.refused", code=trouble.code, detail=trouble.detail)
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -162,12 +173,14 @@ class Peer:
         try:
             offered = await self._admit(hello)
         except Trouble as trouble:
+            self._rooms.joins[trouble.code] += 1
             if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._hello, self._unconfirmed = hello.hardware_id, hello, offered
         self._log = self._log.bind(hardware_id=hello.hardware_id)
         self._rooms.watching.add(hello.hardware_id)
+        self._rooms.joins["joined"] += 1
         self._log.info("link.joined", join_counter=offered, agent_version=hello.agent_version)
         return self._session.admit(offered, self._rooms.intervals, self._rooms.now())
 
@@ -220,6 +233,7 @@ class Peer:
                     self._log.info("link.goodbye", reason=reason)
         except Trouble as trouble:
             # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.
+            self._rooms.not_stored[trouble.code] += 1
             self._log.error(
                 "message.not_stored", code=trouble.code, detail=trouble.detail, message=type(message).__name__
             )

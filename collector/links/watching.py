@@ -73,6 +73,11 @@ class Watching:
         states = [one.presence for one in self._watches.values()]
         return {state.value: states.count(state) for state in Presence}
 
+    @property
+    def mass_silence(self) -> bool:
+        """Whether so many machines fell silent together that this collector suspects itself."""
+        return self._suspected_since is not None
+
     def snapshot(self, hardware_id: str) -> Watch | None:
         """Return what is known of one machine."""
         return self._watches.get(hardware_id)
