@@ -51,7 +51,8 @@ class Database:
         # SQLite has one writer at a time; waiting here is cheaper and fairer than polling its lock.
         self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
         self.took = {"read": Durations(), "write": Durations()}
-        self.failures: Counter[str] = Counter()
+        # Each from 0: a count that appears with its first failure has not grown, for whoever looks at growth.
+        self.failures: Counter[str] = Counter(dict.fromkeys(AWAY, 0))
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
