@@ -53,7 +53,7 @@ GOODBYE_SPREAD_S = 10.0
 CLOSE_S = 1.0
 """How long a peer may take to answer a close; a dead path must not hold up a stop."""
 
-OUTCOMES = ("joined", Code.UNKNOWN_KEY, Code.BAD_SIGNATURE, Code.REVOKED, Code.CLONE)
+_OUTCOMES = ("joined", Code.UNKNOWN_KEY, Code.BAD_SIGNATURE, Code.REVOKED, Code.CLONE)
 """What usually becomes of a hello; counted from 0, so that the first of a kind is seen to be one more."""
 _CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
 
@@ -78,9 +78,9 @@ class Rooms:
     assessing: Assessing
     results: Results
     now: Callable[[], datetime]
-    joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(OUTCOMES, 0)))
-    closed: Counter[str] = field(default_factory=Counter)
-    not_stored: Counter[str] = field(default_factory=Counter)
+    joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_OUTCOMES, 0)))
+    closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_CLOSE_OF, 0)))
+    not_stored: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AWAY, 0)))
 
 
 class Peer:
