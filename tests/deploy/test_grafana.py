@@ -26,8 +26,15 @@ PANELS = [
     if panel["type"] != "row"
 ]
 ITEMS = {
-    "gpu": "GPU-00000000", "pci_address": "0000:17:00.0", "device": "nvme0n1", "array": "md0", "module": "dimm0",
-    "interface": "eno1", "sensor": "package 0", "package": "package 0", "mountpoint": "/",
+    "gpu": "GPU-00000000",
+    "pci_address": "0000:17:00.0",
+    "device": "nvme0n1",
+    "array": "md0",
+    "module": "dimm0",
+    "interface": "eno1",
+    "sensor": "package 0",
+    "package": "package 0",
+    "mountpoint": "/",
 }
 """What an item is called where the recording has none."""
 
