@@ -19,9 +19,10 @@ from collector.api.certificates import Certificates
 from collector.api.commands import Commands
 from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
+from collector.api.figures import Counting, Figures
 from collector.api.fleet import Fleet
 from collector.api.history import History
-from collector.api.metrics import Figures, Metrics
+from collector.api.metrics import Metrics
 from collector.api.middleware import Doorkeeper
 from collector.api.observing import Observing
 from collector.api.presence import PresenceLedger
@@ -154,6 +155,27 @@ def assemble(
     observing = Observing(database)
     orders, bell = Orders(keys.order, utc_now), LocalBell(gateway.ring)
     benchmark_orders = BenchmarkOrders(orders, keys.link, utc_now, mode, server)
+    chores = Chores(
+        database,
+        utc_now,
+        timedelta(hours=settings.health_kept_h),
+        benchmark_orders,
+        bell,
+        timedelta(days=settings.benchmark_every_days),
+    )
+    figures = Figures(
+        Counting(
+            gateway=gateway,
+            watching=watching,
+            writer=writer,
+            results=results,
+            feed=feed,
+            database=database,
+            chores=chores,
+            now=utc_now,
+            version=version("rackproof"),
+        )
+    )
     return Parts(
         writer=writer,
         watching=watching,
@@ -161,14 +183,7 @@ def assemble(
         feed=feed,
         gateway=gateway,
         observing=observing,
-        chores=Chores(
-            database,
-            utc_now,
-            timedelta(hours=settings.health_kept_h),
-            benchmark_orders,
-            bell,
-            timedelta(days=settings.benchmark_every_days),
-        ),
+        chores=chores,
         routes=[
             *Records(database, utc_now).routes(),
             *Certificates(database, evidence, keys.trust).routes(),
@@ -181,7 +196,7 @@ def assemble(
             *Fleet(database).routes(),
             *Stream(feed).routes(),
             *History(database, utc_now).routes(),
-            *Metrics(Figures(gateway, watching, writer, results)).routes(),
+            *Metrics(figures).routes(),
         ],
     )
 
