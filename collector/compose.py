@@ -37,9 +37,11 @@ from collector.benchmarks.judging import Judging
 from collector.benchmarks.ordering import BenchmarkOrders, measuring
 from collector.bus.local import LocalBell
 from collector.chores import Chores
+from collector.closing import Closing
 from collector.config import Settings
 from collector.evidence import EvidenceStore
 from collector.feed import Feed
+from collector.history.tiers import tiers
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
@@ -132,8 +134,13 @@ def assemble(
         Trouble: `bad_configuration`.
     """
     evidence = EvidenceStore(settings.evidence_url)
-    writer = ReportWriter(commit, settings.commit_every_s)
-    feed = Feed()
+
+    async def refuse(report: Report) -> None:
+        async with database.write() as conn:
+            await health.refuse(conn, report)
+
+    writer = ReportWriter(commit, refuse, settings.commit_every_s)
+    feed, kept = Feed(), tiers(timedelta(hours=settings.health_kept_h))
     watching = Watching(database, feed, utc_now, FROM[State.UNKNOWN])
     assessing = Assessing(database, feed, utc_now)
     mode, server = Mode(settings.challenge_mode), measuring(settings.bandwidth_server, settings.bandwidth_server_key)
@@ -158,7 +165,8 @@ def assemble(
     chores = Chores(
         database,
         utc_now,
-        timedelta(hours=settings.health_kept_h),
+        Closing(database, utc_now, kept),
+        kept,
         benchmark_orders,
         bell,
         timedelta(days=settings.benchmark_every_days),
@@ -195,7 +203,7 @@ def assemble(
             *PresenceLedger(database, utc_now).routes(),
             *Fleet(database).routes(),
             *Stream(feed).routes(),
-            *History(database, utc_now).routes(),
+            *History(database, utc_now, kept, timedelta(seconds=settings.heartbeat_s)).routes(),
             *Metrics(figures).routes(),
         ],
     )

@@ -16,6 +16,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from collector.history.gaps import Cause
+from collector.history.tiers import Resolution
 from collector.links.dispatch import State
 from collector.links.presence import Cause, Presence
 from collector.store.types import Json, Money, Utc, one_of
@@ -270,9 +272,35 @@ health_sample = Table(
     Column("seq", BigInteger, primary_key=True),
     Column("boot_id", String, nullable=False),
     Column("collected_at", Utc, nullable=False),
-    Column("received_at", Utc, nullable=False, index=True),
-    Column("at", Utc, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("at", Utc, nullable=False, index=True),
     Column("indicators", Json, nullable=False),
+)
+
+health_chunk = Table(
+    "health_chunk",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("tier", String, primary_key=True),
+    Column("start_at", Utc, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    one_of("tier", Resolution),
+    Index("ix_health_chunk_tier_start_at", "tier", "start_at"),
+)
+
+health_gap = Table(
+    "health_gap",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("outbox_id", String, primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("ended_at", Utc, nullable=False),
+    Column("filled_at", Utc),
+    one_of("cause", Cause),
+    Index("ix_health_gap_hardware_id_ended_at", "hardware_id", "ended_at"),
 )
 
 presence_event = Table(

@@ -128,7 +128,41 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("hardware_id", "outbox_id", "seq", name=op.f("pk_health_sample")),
     )
-    op.create_index(op.f("ix_health_sample_received_at"), "health_sample", ["received_at"], unique=False)
+    op.create_index(op.f("ix_health_sample_at"), "health_sample", ["at"], unique=False)
+    op.create_table(
+        "health_chunk",
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("tier", sa.String(), nullable=False),
+        sa.Column("start_at", Utc(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("tier IN ('raw', '1m', '15m', '1h')", name=op.f("ck_health_chunk_tier_known")),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_chunk_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("hardware_id", "tier", "start_at", name=op.f("pk_health_chunk")),
+    )
+    op.create_index("ix_health_chunk_tier_start_at", "health_chunk", ["tier", "start_at"], unique=False)
+    op.create_table(
+        "health_gap",
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("outbox_id", sa.String(), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("cause", sa.String(), nullable=False),
+        sa.Column("started_at", Utc(), nullable=False),
+        sa.Column("ended_at", Utc(), nullable=False),
+        sa.Column("filled_at", Utc(), nullable=True),
+        sa.CheckConstraint(
+            "cause IN ('silent', 'agent_stopped', 'machine_down', 'disk_full', 'disk_failed', 'outbox_full', "
+            "'outbox_lost', 'refused', 'unknown')",
+            name=op.f("ck_health_gap_cause_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_gap_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("hardware_id", "outbox_id", "first_seq", name=op.f("pk_health_gap")),
+    )
+    op.create_index("ix_health_gap_hardware_id_ended_at", "health_gap", ["hardware_id", "ended_at"], unique=False)
     op.create_table(
         "listing",
         sa.Column("listing_id", sa.String(), nullable=False),
