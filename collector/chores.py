@@ -15,7 +15,7 @@ from collector.bus.local import Bell
 from collector.closing import Closing
 from collector.history.tiers import Tier
 from collector.links.dispatch import FROM, OPEN, State
-from collector.store import benchmarks, commands, gaps, health, history, idempotency
+from collector.store import benchmarks, commands, gaps, health, history, idempotency, verdicts
 from collector.store.engine import Database
 from shared.codes import Code, Trouble
 
@@ -30,6 +30,8 @@ MEASURE_WITHIN = timedelta(hours=1)
 DUE_ROWS = 200
 ANSWERS_KEPT = timedelta(days=7)
 """How long a repeated request gets its first answer; as long as an order lives unless its caller says otherwise."""
+EVENTS_KEPT = timedelta(days=2 * 365)
+"""What came and went of a machine's reasons; as long as the coarsest history of its readings."""
 
 log = structlog.get_logger()
 
@@ -121,8 +123,14 @@ class Chores:
             ]
             missing = await gaps.drop_before(conn, now - self._kept[-1].kept)
             answers = await idempotency.forget(conn, now - ANSWERS_KEPT)
+            events = await verdicts.drop_before(conn, now - EVENTS_KEPT)
         log.info(
-            "store.tidied", stuck_reports=reports, health_chunks=sum(chunks), health_gaps=missing, kept_answers=answers
+            "store.tidied",
+            stuck_reports=reports,
+            health_chunks=sum(chunks),
+            health_gaps=missing,
+            health_events=events,
+            kept_answers=answers,
         )
 
     async def close(self) -> None:

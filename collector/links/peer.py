@@ -207,7 +207,7 @@ class Peer:
         counters = join(Counters(confirmed=known.join_confirmed, offered=known.join_offered), hello.join_counter)
         async with self._rooms.database.write() as conn:
             newest = await health.newest_followed(conn, hello.hardware_id)
-            await links.offer_join(
+            before = await links.offer_join(
                 conn,
                 hello.hardware_id,
                 confirmed=counters.confirmed,
@@ -224,6 +224,7 @@ class Peer:
         self._reporting = Reporting(
             self._rooms.writer, self._rooms.assessing, hello, newest, clock.behind, every, self._committed
         )
+        self._rooms.assessing.joined(hello.hardware_id, clock.ahead_ms / 1000, before, hello.facts)
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
@@ -236,7 +237,8 @@ class Peer:
                     await self._reporting.take(message, self._rooms.now())
                 case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:
-                        await links.update_facts(conn, self.hardware_id, facts)
+                        before = await links.update_facts(conn, self.hardware_id, facts)
+                    self._rooms.assessing.changed(self.hardware_id, before, facts)
                 case Accepted(command_id=command_id):
                     await self._advance(command_id, State.ACCEPTED)
                 case Progress(command_id=command_id):

@@ -16,7 +16,6 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from collector.history.gaps import Cause
 from collector.history.tiers import Resolution
 from collector.links.dispatch import State
 from collector.links.presence import Cause, Presence
@@ -299,7 +298,7 @@ health_gap = Table(
     Column("started_at", Utc, nullable=False),
     Column("ended_at", Utc, nullable=False),
     Column("filled_at", Utc),
-    one_of("cause", Cause),
+    one_of("cause", GapCause),
     Index("ix_health_gap_hardware_id_ended_at", "hardware_id", "ended_at"),
 )
 
@@ -329,6 +328,23 @@ collector_run = Table(
     Column("started_at", Utc, nullable=False, index=True),
     Column("alive_at", Utc, nullable=False),
     Column("stopped_at", Utc),
+)
+
+health_event = Table(
+    "health_event",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("at", Utc, nullable=False, index=True),
+    Column("code", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("from_state", String, nullable=False),
+    Column("to_state", String, nullable=False),
+    Column("words", String, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    one_of("from_state", HealthState),
+    one_of("to_state", HealthState),
+    Index("ix_health_event_hardware_id_event_id", "hardware_id", "event_id"),
 )
 
 tenant_account = Table(

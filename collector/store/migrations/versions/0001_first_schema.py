@@ -230,6 +230,32 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_machine_key_hardware_id"), "machine_key", ["hardware_id"], unique=False)
     op.create_table(
+        "health_event",
+        sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("at", Utc(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("item", sa.String(), nullable=False),
+        sa.Column("from_state", sa.String(), nullable=False),
+        sa.Column("to_state", sa.String(), nullable=False),
+        sa.Column("words", sa.String(), nullable=False),
+        sa.Column("shadow", sa.Boolean(), nullable=False),
+        sa.CheckConstraint(
+            "from_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            name=op.f("ck_health_event_from_state_known"),
+        ),
+        sa.CheckConstraint(
+            "to_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            name=op.f("ck_health_event_to_state_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_event_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_health_event")),
+    )
+    op.create_index(op.f("ix_health_event_at"), "health_event", ["at"], unique=False)
+    op.create_index("ix_health_event_hardware_id_event_id", "health_event", ["hardware_id", "event_id"], unique=False)
+    op.create_table(
         "presence_event",
         sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("hardware_id", sa.String(), nullable=False),
