@@ -19,13 +19,16 @@ from collector.api.certificates import Certificates
 from collector.api.commands import Commands
 from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
+from collector.api.figures import Counting, Figures
+from collector.api.fleet import Fleet
 from collector.api.history import History
-from collector.api.metrics import Figures, Metrics
+from collector.api.metrics import Metrics
 from collector.api.middleware import Doorkeeper
 from collector.api.observing import Observing
 from collector.api.presence import PresenceLedger
 from collector.api.records import Records
 from collector.api.routing import Route
+from collector.api.stream import Stream
 from collector.api.verdicts import Verdicts
 from collector.api.verification import Verification
 from collector.app import make_app
@@ -35,9 +38,11 @@ from collector.benchmarks.judging import Judging
 from collector.benchmarks.ordering import BenchmarkOrders, measuring
 from collector.bus.local import LocalBell
 from collector.chores import Chores
+from collector.closing import Closing
 from collector.config import Settings
 from collector.evidence import EvidenceStore
 from collector.feed import Feed
+from collector.history.tiers import tiers
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
@@ -100,6 +105,8 @@ async def _serve(settings: Settings, database: Database) -> None:
         await gateway.stop()
         with contextlib.suppress(TimeoutError, Trouble):
             await asyncio.wait_for(asyncio.gather(writer.flush(), parts.assessing.flush()), STOP_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(watching.end(), STOP_S)
     log.info("collector.stopped")
 
 
@@ -130,8 +137,13 @@ def assemble(
         Trouble: `bad_configuration`.
     """
     evidence = EvidenceStore(settings.evidence_url)
-    writer = ReportWriter(commit, settings.commit_every_s)
-    feed = Feed()
+
+    async def refuse(report: Report) -> None:
+        async with database.write() as conn:
+            await health.refuse(conn, report)
+
+    writer = ReportWriter(commit, refuse, settings.commit_every_s)
+    feed, kept = Feed(), tiers(timedelta(hours=settings.health_kept_h))
     watching = Watching(database, feed, utc_now, FROM[State.UNKNOWN])
     assessing = Assessing(database, feed, utc_now, _gone(watching))
     mode, server = Mode(settings.challenge_mode), measuring(settings.bandwidth_server, settings.bandwidth_server_key)
@@ -153,6 +165,28 @@ def assemble(
     observing = Observing(database)
     orders, bell = Orders(keys.order, utc_now), LocalBell(gateway.ring)
     benchmark_orders = BenchmarkOrders(orders, keys.link, utc_now, mode, server)
+    chores = Chores(
+        database,
+        utc_now,
+        Closing(database, utc_now, kept),
+        kept,
+        benchmark_orders,
+        bell,
+        timedelta(days=settings.benchmark_every_days),
+    )
+    figures = Figures(
+        Counting(
+            gateway=gateway,
+            watching=watching,
+            writer=writer,
+            results=results,
+            feed=feed,
+            database=database,
+            chores=chores,
+            now=utc_now,
+            version=version("rackproof"),
+        )
+    )
     return Parts(
         writer=writer,
         watching=watching,
@@ -160,14 +194,7 @@ def assemble(
         feed=feed,
         gateway=gateway,
         observing=observing,
-        chores=Chores(
-            database,
-            utc_now,
-            timedelta(hours=settings.health_kept_h),
-            benchmark_orders,
-            bell,
-            timedelta(days=settings.benchmark_every_days),
-        ),
+        chores=chores,
         routes=[
             *Records(database, utc_now).routes(),
             *Certificates(database, evidence, keys.trust).routes(),
@@ -176,10 +203,12 @@ def assemble(
             *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),
-            *PresenceLedger(database).routes(),
-            *History(database, utc_now).routes(),
+            *PresenceLedger(database, utc_now).routes(),
+            *Fleet(database).routes(),
+            *Stream(feed).routes(),
+            *History(database, utc_now, kept, timedelta(seconds=settings.heartbeat_s)).routes(),
             *Verdicts(database, assessing, utc_now).routes(),
-            *Metrics(Figures(gateway, watching, writer, results)).routes(),
+            *Metrics(figures).routes(),
         ],
     )
 
