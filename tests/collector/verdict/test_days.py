@@ -31,7 +31,7 @@ def noisy(chance: random.Random, hours: float) -> dict:
             "network.collector_rtt_ms": chance.expovariate(1 / 40),
             "system.clock_offset_ms": chance.gauss(0, 3),
             "agent.loop_lag_ms": chance.expovariate(1 / 20),
-            "processes.uninterruptible": chance.choice([0, 1, 5, 30]),
+            "processes.stuck": chance.choice([0, 0, 1]),
             "cpu.temperature_celsius": {"package 0": chance.gauss(70, 6)},
         }
     )
