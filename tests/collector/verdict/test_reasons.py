@@ -219,7 +219,7 @@ def test_a_reboot_starts_counts_anew_and_what_is_counted_then_is_growth() -> Non
     told = machine.told()
     assert ("memory_corrected", "mc0") in told
     assert ("disk_reallocated_sectors", "sda") not in told
-    assert told["memory_corrected", "mc0"].words == "12 memory errors corrected within a day; 10 is the limit"
+    assert told["memory_corrected", "mc0"].words == "memory errors corrected within a day: 12; 10 is the limit"
 
 
 def test_three_boots_within_a_day_are_told() -> None:

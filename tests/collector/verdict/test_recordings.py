@@ -14,8 +14,8 @@ from tests.collector.known import NOW
 
 RECORDINGS = Path(__file__).parents[2] / "host" / "recordings"
 EXPECTED = {
-    "plain-vm": (HealthState.HEALTHY, set()),
-    "arm64": (HealthState.HEALTHY, set()),
+    "plain-vm": (HealthState.DEGRADED, {("clock_unsynchronized", "")}),
+    "arm64": (HealthState.DEGRADED, {("cpu_offline", "")}),
     "gpu-server": (
         HealthState.UNHEALTHY,
         {
@@ -26,6 +26,36 @@ EXPECTED = {
             ("gpu_unreadable", "index 7"),
             ("gpu_xid_reboot", "0000:a5:00.0"),
             ("memory_uncorrected", "mc1"),
+        },
+    ),
+    "ecc-xid": (
+        HealthState.UNHEALTHY,
+        {
+            ("gpu_lost", ""),
+            ("gpu_unreadable", "index 7"),
+            ("gpu_xid_reset", "0000:37:00.0"),
+            ("gpu_xid_reset", "0000:67:00.0"),
+            ("machine_checks", ""),
+            ("memory_uncorrected", "mc1"),
+            ("memory_uncorrected_logged", ""),
+        },
+    ),
+    "raid-degraded": (
+        HealthState.UNHEALTHY,
+        {
+            ("array_degraded", "md0"),
+            ("array_degraded", "md1"),
+            ("array_disk_faulty", "md0 sdb2"),
+            ("array_disk_faulty", "md1 sde"),
+            ("array_pool_degraded", "zfs backup"),
+            ("clock_offset", ""),
+            ("clock_unsynchronized", ""),
+            ("disk_full", "/"),
+            ("disk_pending_sectors", "sdb"),
+            ("disk_read_only", "/srv"),
+            ("disk_smart_failing", "sdb"),
+            ("disk_uncorrectable_sectors", "sdb"),
+            ("memory_uncorrected", "mc0 dimm2"),
         },
     ),
 }
