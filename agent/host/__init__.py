@@ -1,6 +1,6 @@
 """The only door to the machine: whatever reads it reads through a `Host`, so that a recorded one can replay."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -63,6 +63,37 @@ class Gpus(Struct, frozen=True, kw_only=True):
 
     driver: str = ""
     gpus: tuple[Gpu, ...] = ()
+
+
+class KernelMessage(Struct, frozen=True, kw_only=True):
+    """
+    A message of the kernel log.
+
+    Attributes:
+        sequence: Its number since boot.
+        at_us: Microseconds since boot.
+        facility: 0 for the kernel's own; whatever a program wrote into the log has another.
+        text: The message, escaped so that it is one line.
+
+    Source: Linux, Documentation/ABI/testing/dev-kmsg; kernel/printk/printk.c, devkmsg_write(): a program's facility is
+    never 0.
+    """
+
+    sequence: int
+    at_us: int
+    facility: int
+    text: str
+
+
+class KernelPosition(Struct, frozen=True):
+    """How far the kernel log has been read: number and time of the last message."""
+
+    sequence: int
+    at_us: int
+
+
+BEFORE_ALL = KernelPosition(-1, -1)
+"""The position before the first message since boot."""
 
 
 class Host(Protocol):
@@ -135,9 +166,35 @@ class Host(Protocol):
             GpuUnreadable: it could not be asked, did not answer in time, or refused; the text says what to do.
         """
 
+    def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
+        """
+        Yield the kernel's messages after a position, oldest first; what was overwritten leaves a gap in their numbers.
+
+        One call gives a bounded number of them, the next goes on.
+
+        Raises:
+            KernelLogUnreadable: there is none, or it may not be read.
+        """
+
+    def failed_units(self) -> tuple[str, ...] | None:
+        """Return the names of the units that the service manager calls failed; None where there is none to ask."""
+
+    def users(self) -> frozenset[str] | None:
+        """Return the names of the users who are logged in; None where nobody keeps count."""
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep something over a restart of the agent, if that can be done."""
+
+    def recall(self, name: str) -> bytes | None:
+        """Return what was kept under this name; None where nothing was, or it cannot be read."""
+
 
 class GpuUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
     """The GPUs cannot be read: the driver or its library is missing, does not answer, or the probe died."""
+
+
+class KernelLogUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
+    """There is no kernel log here, or this user may not read it; the text says what to do."""
 
 
 class Unreadable(ValueError):  # noqa: N818 - a fact about the machine, shown as an indicator's text

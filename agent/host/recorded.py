@@ -1,12 +1,24 @@
 """A machine replayed from a folder: its files, and the answers that do not come from files."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from agent.host import Clock, Cores, Gpus, GpuUnreadable, Own, Usage
+from agent.host import (
+    Clock,
+    Cores,
+    Gpus,
+    GpuUnreadable,
+    KernelLogUnreadable,
+    KernelMessage,
+    KernelPosition,
+    Own,
+    Usage,
+)
+from agent.host.kernel import DEVICE, parse_record
 from agent.host.tree import Tree
 
 
@@ -22,6 +34,9 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         usage: File systems by mount point.
         gpus: NVML's answer; `gpu_error` when it had none.
         monotonic_s: The moment of the recording.
+        failed_units: What the service manager said; null where there is none.
+        users: Who was logged in.
+        kernel_log_error: Why there is no kernel log, where there is none.
     """
 
     links: dict[str, str] = {}
@@ -36,6 +51,9 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     own: Own = Own(resident_bytes=0, cpu_s=0.0, threads=1)
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
+    failed_units: tuple[str, ...] | None = None
+    users: tuple[str, ...] | None = None
+    kernel_log_error: str = "no kernel log was recorded"
 
 
 class RecordedHost(Tree):
@@ -114,6 +132,32 @@ class RecordedHost(Tree):
         if self._answers.gpus is None:
             raise GpuUnreadable(self._answers.gpu_error)
         return self._answers.gpus
+
+    def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
+        """Yield the recorded messages of the kernel: records of /dev/kmsg, one after the other."""
+        try:
+            records = self.text(DEVICE).split("\n")
+        except OSError as error:
+            raise KernelLogUnreadable(self._answers.kernel_log_error) from error
+        for record in records:
+            message = parse_record(record)
+            if message is not None and message.sequence > after.sequence:
+                yield message
+
+    def failed_units(self) -> tuple[str, ...] | None:
+        """Return the units that had failed."""
+        return self._answers.failed_units
+
+    def users(self) -> frozenset[str] | None:
+        """Return who was logged in."""
+        return None if self._answers.users is None else frozenset(self._answers.users)
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep nothing: a recording is not changed by being read."""
+
+    def recall(self, name: str) -> bytes | None:  # noqa: ARG002 - nothing was kept under any name
+        """Return nothing: every read of a recording is the first."""
+        return None
 
     def _refuse(self, question: str, path: str) -> None:
         """Answer with the error that was recorded, where one was."""
