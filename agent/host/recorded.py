@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from agent.host import (
+    PATIENCE_S,
     Clock,
     Cores,
     Gpus,
@@ -32,7 +33,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         listings: Names in directories of which not every entry was recorded; the folder's own stand for the others.
         refused: By question ("text", "names", "link", "usage") and path: the number of the error that was answered.
         usage: File systems by mount point.
-        gpus: NVML's answer; `gpu_error` when it had none.
+        gpus: NVML's answer; `gpu_error` when it refused.
+        gpus_expected: How many GPUs the provider said there are.
         monotonic_s: The moment of the recording.
         failed_units: What the service manager said; null where there is none.
         users: Who was logged in.
@@ -51,6 +53,7 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     own: Own = Own(resident_bytes=0, cpu_s=0.0, threads=1)
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
+    gpus_expected: int | None = None
     failed_units: tuple[str, ...] | None = None
     users: tuple[str, ...] | None = None
     kernel_log_error: str = "no kernel log was recorded"
@@ -127,11 +130,15 @@ class RecordedHost(Tree):
         """Return what the recorded agent used."""
         return self._answers.own
 
-    def gpus(self) -> Gpus:
+    def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:  # noqa: ARG002 - a recording answers at once
         """Return NVML's recorded answer."""
         if self._answers.gpus is None:
-            raise GpuUnreadable(self._answers.gpu_error)
+            raise GpuUnreadable(self._answers.gpu_error, refused=True, without_driver=True)
         return self._answers.gpus
+
+    def gpus_expected(self) -> int | None:
+        """Return how many GPUs the recorded provider said there are."""
+        return self._answers.gpus_expected
 
     def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
         """Yield the recorded messages of the kernel: records of /dev/kmsg, one after the other."""
