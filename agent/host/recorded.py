@@ -33,7 +33,7 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         listings: Names in directories of which not every entry was recorded; the folder's own stand for the others.
         refused: By question ("text", "names", "link", "usage") and path: the number of the error that was answered.
         usage: File systems by mount point.
-        gpus: NVML's answer; `gpu_error` when it refused.
+        gpus: NVML's answer; `gpu_error` when it refused, and whether it was NVML itself and for want of a driver.
         gpus_expected: How many GPUs the provider said there are.
         monotonic_s: The moment of the recording.
         failed_units: What the service manager said; null where there is none.
@@ -53,6 +53,9 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     own: Own = Own(resident_bytes=0, cpu_s=0.0, threads=1)
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
+    gpu_refused: bool = True
+    gpu_without_driver: bool = True
+    gpu_restarts: int = 0
     gpus_expected: int | None = None
     failed_units: tuple[str, ...] | None = None
     users: tuple[str, ...] | None = None
@@ -133,7 +136,12 @@ class RecordedHost(Tree):
     def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:  # noqa: ARG002 - a recording answers at once
         """Return NVML's recorded answer."""
         if self._answers.gpus is None:
-            raise GpuUnreadable(self._answers.gpu_error, refused=True, without_driver=True)
+            raise GpuUnreadable(
+                self._answers.gpu_error,
+                restarts=self._answers.gpu_restarts,
+                refused=self._answers.gpu_refused,
+                without_driver=self._answers.gpu_without_driver,
+            )
         return self._answers.gpus
 
     def gpus_expected(self) -> int | None:
