@@ -1,10 +1,13 @@
 """Periodic work: commands that expire, reports that are old enough to go, machines that are due to be measured."""
 
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from msgspec import Struct
 
 from collector.benchmarks.ordering import KEPT_FREE, BenchmarkOrders
 from collector.benchmarks.scheduling import RETRY, Candidate, plan
@@ -26,6 +29,23 @@ ANSWERS_KEPT = timedelta(days=7)
 log = structlog.get_logger()
 
 
+class Round(Struct, kw_only=True):
+    """
+    How a chore gets on.
+
+    Attributes:
+        every_s: How often its turn comes.
+        succeeded_at: When it was done last; None until it was.
+        took_s: How long the last turn was, whatever became of it.
+        failures: Turns that broke off.
+    """
+
+    every_s: float
+    succeeded_at: datetime | None = None
+    took_s: float = 0.0
+    failures: int = 0
+
+
 class Chores:
     """
     The collector's periodic work.
@@ -37,6 +57,10 @@ class Chores:
         benchmark_orders: Orders benchmarks.
         bell: Rung for a machine that is to be measured.
         benchmark_every: How often each is; zero for never.
+
+    Attributes:
+        rounds: How each chore gets on, by name.
+        expired: Commands that waited too long for their machine, by kind.
     """
 
     def __init__(
@@ -54,21 +78,28 @@ class Chores:
         self._benchmark_orders = benchmark_orders
         self._bell = bell
         self._benchmark_every = benchmark_every
+        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+        self.rounds: dict[str, Round] = {}
+        self.expired: Counter[str] = Counter()
 
     def schedule(self) -> AsyncIOScheduler:
         """Return a scheduler with every chore on it, not yet started."""
-        scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
-        scheduler.add_job(_told, "interval", args=[self.expire], seconds=EXPIRE_EVERY_S)
-        scheduler.add_job(_told, "interval", args=[self.tidy], seconds=TIDY_EVERY_S, jitter=60)
+        self._add(self.expire, EXPIRE_EVERY_S)
+        self._add(self.tidy, TIDY_EVERY_S, jitter=60)
         if self._benchmark_every:
-            scheduler.add_job(_told, "interval", args=[self.measure], seconds=MEASURE_EVERY_S, jitter=10)
-        return scheduler
+            self._add(self.measure, MEASURE_EVERY_S, jitter=10)
+        return self._scheduler
+
+    def _add(self, chore: Callable[[], Awaitable[None]], every_s: int, jitter: int | None = None) -> None:
+        self.rounds[chore.__name__] = Round(every_s=every_s)
+        self._scheduler.add_job(self._told, "interval", args=[chore], seconds=every_s, jitter=jitter)
 
     async def expire(self) -> None:
         """End the commands that waited too long for their machine."""
         async with self._database.write() as conn:
             ended = await commands.expire(conn, self._now(), FROM[State.EXPIRED])
         for row in ended:
+            self.expired[row.kind] += 1
             log.warning("command.expired", command_id=row.command_id, hardware_id=row.hardware_id, kind=row.kind)
 
     async def tidy(self) -> None:
@@ -112,10 +143,14 @@ class Chores:
         log.info("benchmark.scheduled", command_id=row.command_id, hardware_id=hardware_id)
         await self._bell.ring(hardware_id)
 
-
-async def _told(chore: Callable[[], Awaitable[None]]) -> None:
-    """Run a chore; the next round tries again what a database that is away did not let it do."""
-    try:
-        await chore()
-    except Trouble as trouble:
-        log.error("chore.failed", chore=chore.__name__, code=trouble.code, detail=trouble.detail)
+    async def _told(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """Run a chore; the next round tries again what a database that is away did not let it do."""
+        turn, began_s = self.rounds[chore.__name__], time.perf_counter()
+        try:
+            await chore()
+            turn.succeeded_at = self._now()
+        except Trouble as trouble:
+            turn.failures += 1
+            log.error("chore.failed", chore=chore.__name__, code=trouble.code, detail=trouble.detail)
+        finally:
+            turn.took_s = time.perf_counter() - began_s

@@ -19,13 +19,16 @@ from collector.api.certificates import Certificates
 from collector.api.commands import Commands
 from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
+from collector.api.figures import Counting, Figures
+from collector.api.fleet import Fleet
 from collector.api.history import History
-from collector.api.metrics import Figures, Metrics
+from collector.api.metrics import Metrics
 from collector.api.middleware import Doorkeeper
 from collector.api.observing import Observing
 from collector.api.presence import PresenceLedger
 from collector.api.records import Records
 from collector.api.routing import Route
+from collector.api.stream import Stream
 from collector.api.verification import Verification
 from collector.app import make_app
 from collector.assessing import Assessing
@@ -97,6 +100,8 @@ async def _serve(settings: Settings, database: Database) -> None:
         await gateway.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(writer.flush(), STOP_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(watching.end(), STOP_S)
     log.info("collector.stopped")
 
 
@@ -150,6 +155,27 @@ def assemble(
     observing = Observing(database)
     orders, bell = Orders(keys.order, utc_now), LocalBell(gateway.ring)
     benchmark_orders = BenchmarkOrders(orders, keys.link, utc_now, mode, server)
+    chores = Chores(
+        database,
+        utc_now,
+        timedelta(hours=settings.health_kept_h),
+        benchmark_orders,
+        bell,
+        timedelta(days=settings.benchmark_every_days),
+    )
+    figures = Figures(
+        Counting(
+            gateway=gateway,
+            watching=watching,
+            writer=writer,
+            results=results,
+            feed=feed,
+            database=database,
+            chores=chores,
+            now=utc_now,
+            version=version("rackproof"),
+        )
+    )
     return Parts(
         writer=writer,
         watching=watching,
@@ -157,14 +183,7 @@ def assemble(
         feed=feed,
         gateway=gateway,
         observing=observing,
-        chores=Chores(
-            database,
-            utc_now,
-            timedelta(hours=settings.health_kept_h),
-            benchmark_orders,
-            bell,
-            timedelta(days=settings.benchmark_every_days),
-        ),
+        chores=chores,
         routes=[
             *Records(database, utc_now).routes(),
             *Certificates(database, evidence, keys.trust).routes(),
@@ -173,9 +192,11 @@ def assemble(
             *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),
-            *PresenceLedger(database).routes(),
+            *PresenceLedger(database, utc_now).routes(),
+            *Fleet(database).routes(),
+            *Stream(feed).routes(),
             *History(database, utc_now).routes(),
-            *Metrics(Figures(gateway, watching, writer, results)).routes(),
+            *Metrics(figures).routes(),
         ],
     )
 

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -13,8 +14,10 @@ from aiohttp import WSMsgType, web
 
 from collector.assessing import Assessing
 from collector.keyring import Keyring
+from collector.links import skew
 from collector.links.admission import Counters, join
 from collector.links.dispatch import FROM, OPEN, State
+from collector.links.presence import Cause
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
 from collector.results import Results
@@ -52,6 +55,8 @@ GOODBYE_SPREAD_S = 10.0
 CLOSE_S = 1.0
 """How long a peer may take to answer a close; a dead path must not hold up a stop."""
 
+_OUTCOMES = ("joined", Code.UNKNOWN_KEY, Code.BAD_SIGNATURE, Code.REVOKED, Code.CLONE)
+"""What usually becomes of a hello; counted from 0, so that the first of a kind is seen to be one more."""
 _CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
 
 log = structlog.get_logger()
@@ -59,7 +64,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Rooms:
-    """What a link needs of the collector; made once in the composition."""
+    """
+    What a link needs of the collector; made once in the composition.
+
+    `joins`, `closed` and `not_stored` count: hellos by what became of them, "joined" or the code of a refusal; links
+    that this end closed, by code; messages that could not be stored, by code.
+    """
 
     database: Database
     keyring: Keyring
@@ -70,6 +80,9 @@ class Rooms:
     assessing: Assessing
     results: Results
     now: Callable[[], datetime]
+    joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_OUTCOMES, 0)))
+    closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_CLOSE_OF, 0)))
+    not_stored: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AWAY, 0)))
 
 
 class Peer:
@@ -92,6 +105,7 @@ class Peer:
         self._unconfirmed: int | None = None
         self._window = asyncio.Semaphore(WINDOW)
         self._closed_with: int | None = None
+        self._challenged_at = rooms.now()
         self._log = log.bind(address=address)
 
     async def serve(self, enter: Callable[["Peer"], Awaitable[None]]) -> None:
@@ -118,6 +132,9 @@ class Peer:
                 sender.cancel()
                 with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                     await sender
+            if sender is not None and self._closed_with is None:
+                words = "the connection ended without a goodbye"
+                self._rooms.watching.ended(self.hardware_id, Cause.LINK_CLOSED, words)
             self._log.info("link.closed", code=self._closed_with or self._socket.close_code)
 
     async def goodbye(self, reason: str) -> None:
@@ -129,7 +146,9 @@ class Peer:
 
     async def close(self, code: CloseCode, trouble: Trouble) -> None:
         """Close the link with a code; waits no longer than a second for the other end."""
-        self._closed_with = self._closed_with or int(code)
+        if self._closed_with is None:
+            self._closed_with = int(code)
+            self._rooms.closed[trouble.code] += 1
         if code is not CloseCode.GOING_AWAY:
             self._log.warning("link.refused", code=trouble.code, detail=trouble.detail)
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -162,12 +181,18 @@ class Peer:
         try:
             offered = await self._admit(hello)
         except Trouble as trouble:
+            self._rooms.joins[trouble.code] += 1
+            if trouble.code is Code.CLONE:
+                # Its key is proven, so this is about the machine; which of the two it is, nobody can tell from here.
+                self._rooms.watching.ended(hello.hardware_id, Cause.CLONE, f"a copy was refused: {trouble.detail}")
             if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._hello, self._unconfirmed = hello.hardware_id, hello, offered
         self._log = self._log.bind(hardware_id=hello.hardware_id)
-        self._rooms.watching.add(hello.hardware_id)
+        clock = skew.greeted(self._challenged_at, self._rooms.now(), hello.time)
+        self._rooms.watching.joined(hello.hardware_id, hello.boot_id, hello.run_id, clock)
+        self._rooms.joins["joined"] += 1
         self._log.info("link.joined", join_counter=offered, agent_version=hello.agent_version)
         return self._session.admit(offered, self._rooms.intervals, self._rooms.now())
 
@@ -188,10 +213,11 @@ class Peer:
                 confirmed=counters.confirmed,
                 offered=counters.offered,
                 boot_id=hello.boot_id,
+                run_id=hello.run_id,
                 outbox_id=hello.outbox_id,
                 agent_version=hello.agent_version,
                 policy_hash=hello.policy_hash,
-                clock_skew_ms=round((hello.time - self._rooms.now()).total_seconds() * 1000),
+                clock_skew_ms=skew.greeted(self._challenged_at, self._rooms.now(), hello.time).ahead_ms,
                 facts=hello.facts,
             )
         return counters.offered
@@ -218,8 +244,10 @@ class Peer:
                     await self._send(Receipt(command_id=command_id))
                 case Goodbye(reason=reason):
                     self._log.info("link.goodbye", reason=reason)
+                    self._rooms.watching.ended(self.hardware_id, Cause.STOPPED, reason)
         except Trouble as trouble:
             # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.
+            self._rooms.not_stored[trouble.code] += 1
             self._log.error(
                 "message.not_stored", code=trouble.code, detail=trouble.detail, message=type(message).__name__
             )
@@ -233,7 +261,7 @@ class Peer:
 
     async def _health(self, message: Health) -> None:
         assert self._hello is not None
-        self._rooms.watching.heard(self.hardware_id)
+        self._rooms.watching.heard(self.hardware_id, message.collected_at)
         await self._window.acquire()
         received_at = self._rooms.now()
         report = Report(
