@@ -20,8 +20,9 @@ def local_host() -> LinuxHost:
 
 
 def own_host(settings: Settings) -> LinuxHost:
-    """Return the machine as the running agent has it: with the log it was handed, and with what it has kept."""
-    return LinuxHost(GpuChild(), kernel.KernelLog(kernel.handed_over()), Path(settings.state_dir))
+    """Return the machine as the running agent has it: with the log it was handed, what it has kept and what was set."""
+    log = kernel.KernelLog(kernel.handed_over())
+    return LinuxHost(GpuChild(), log, Path(settings.state_dir), settings.expected_gpus)
 
 
 def run(settings: Settings) -> None:

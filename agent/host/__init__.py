@@ -1,6 +1,6 @@
 """The only door to the machine: whatever reads it reads through a `Host`, so that a recorded one can replay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -28,11 +28,12 @@ class Clock(Struct, frozen=True, kw_only=True):
 
 
 class Own(Struct, frozen=True, kw_only=True):
-    """What this process uses: resident memory in bytes, CPU seconds since its start, threads."""
+    """What this process uses: resident memory in bytes, CPU seconds since its start, threads, open files."""
 
     resident_bytes: int
     cpu_s: float
     threads: int
+    open_files: int | None = None
 
 
 class Cores(Struct, frozen=True, kw_only=True):
@@ -46,8 +47,13 @@ class Gpu(Struct, frozen=True, kw_only=True):
     """
     One GPU as NVML sees it.
 
-    `uuid` is "index N" for one too ill to tell its own; `error` says what it answered then. `readings`: by name, the
-    unit as suffix; what a model does not support is left out.
+    Attributes:
+        uuid: "index N" for one too ill to tell its own.
+        model: NVML's name.
+        pci_address: As the kernel writes it.
+        error: What it answered instead of readings, or of some of them.
+        readings: By name, the unit as suffix; what a model does not support is left out.
+        counters: Nanoseconds that only grow, by name; "at_ns" is the moment they were read at.
     """
 
     uuid: str
@@ -55,13 +61,30 @@ class Gpu(Struct, frozen=True, kw_only=True):
     pci_address: str = ""
     error: str = ""
     readings: dict[str, int | float | str | bool] = {}
+    counters: dict[str, float] = {}
 
 
 class Gpus(Struct, frozen=True, kw_only=True):
-    """NVML's answer: the GPUs it sees and the driver's version."""
+    """
+    NVML's answer: the GPUs it sees and the driver's version.
+
+    Attributes:
+        driver: Version.
+        gpus: In NVML's order; those that no longer answer as they were known before.
+        probe: "ok", or what happened to the process that asks NVML.
+        restarts: How often that process had to be replaced.
+        complete: Whether the question was answered to its end; else GPUs may be missing that are well.
+    """
 
     driver: str = ""
     gpus: tuple[Gpu, ...] = ()
+    probe: str = "ok"
+    restarts: int = 0
+    complete: bool = True
+
+
+PATIENCE_S = 30.0
+"""The first answer loads the driver when nobody else holds it: 1 to 3 s for each GPU, of which there may be 10."""
 
 
 class KernelMessage(Struct, frozen=True, kw_only=True):
@@ -110,6 +133,14 @@ class Host(Protocol):
             OSError: FileNotFoundError, PermissionError, or what a driver answers.
         """
 
+    def tail(self, path: str, most_bytes: int) -> str:
+        """
+        Return the end of a file, such as of a log that grows for years; its first line may be cut.
+
+        Raises:
+            OSError: as for `text`.
+        """
+
     def names(self, path: str) -> tuple[str, ...]:
         """
         Return the names in a directory, sorted.
@@ -149,13 +180,19 @@ class Host(Protocol):
     def own(self) -> Own:
         """Return what this process uses."""
 
-    def gpus(self) -> Gpus:
+    def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:
         """
         Ask NVML for the GPUs.
+
+        Args:
+            wait_s: How long to wait for a fresh answer; then the newest there is.
 
         Raises:
             GpuUnreadable: it could not be asked, did not answer in time, or refused; the text says what to do.
         """
+
+    def gpus_expected(self) -> int | None:
+        """Return how many GPUs the provider says this machine has; None where nothing is said."""
 
     def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
         """
@@ -181,7 +218,38 @@ class Host(Protocol):
 
 
 class GpuUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
-    """The GPUs cannot be read: the driver or its library is missing, does not answer, or the probe died."""
+    """
+    The GPUs cannot be read: the driver or its library is missing, does not answer, or the probe died.
+
+    Args:
+        words: What happened and what to do.
+        restarts: How often the process that asks NVML had to be replaced.
+        refused: NVML itself said so: it sees no GPU. Else nothing is known of what it would see.
+        without_driver: The driver or its library is missing.
+    """
+
+    def __init__(self, words: str, *, restarts: int = 0, refused: bool = False, without_driver: bool = False) -> None:
+        super().__init__(words)
+        self.restarts = restarts
+        self.refused = refused
+        self.without_driver = without_driver
+
+
+class Unreadable(ValueError):  # noqa: N818 - a fact about the machine, shown as an indicator's text
+    """A file does not hold what the kernel documents; the text says which and what was missing."""
+
+
+def numbers(words: Sequence[str], path: str) -> tuple[float, ...]:
+    """
+    Return the numbers that a line of a file holds.
+
+    Raises:
+        Unreadable: one of them is none.
+    """
+    try:
+        return tuple(float(word) for word in words)
+    except ValueError:
+        raise Unreadable(f"{path}: a number was expected in {' '.join(words)[:80]!r}") from None
 
 
 class KernelLogUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import threading
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from agent.gpu.child import GpuChild
-from agent.host import Clock, Cores, Gpus, KernelMessage, KernelPosition, Own, Usage, systemd
+from agent.host import PATIENCE_S, Clock, Cores, Gpus, KernelMessage, KernelPosition, Own, Usage, systemd
 from agent.host.kernel import KernelLog
 from agent.host.tree import Tree
 
@@ -46,13 +47,21 @@ class LinuxHost(Tree):
         gpu_child: The supervised process that speaks to NVML; it is started on the first question.
         kernel_log: The kernel log; it is opened on the first question, unless it was handed over.
         keep_in: The directory for what is to outlive this process; nothing is kept where there is none.
+        gpus_expected: How many GPUs the provider says there are; None when nothing is said.
     """
 
-    def __init__(self, gpu_child: GpuChild, kernel_log: KernelLog | None = None, keep_in: Path | None = None) -> None:
+    def __init__(
+        self,
+        gpu_child: GpuChild,
+        kernel_log: KernelLog | None = None,
+        keep_in: Path | None = None,
+        gpus_expected: int | None = None,
+    ) -> None:
         super().__init__()
         self._gpu_child = gpu_child
         self._kernel_log = kernel_log or KernelLog()
         self._keep_in = keep_in
+        self._gpus_expected = gpus_expected
 
     @cached_property
     def _process(self) -> psutil.Process:
@@ -104,17 +113,20 @@ class LinuxHost(Tree):
 
     def own(self) -> Own:
         """Return what this process uses."""
-        with self._process.oneshot():
-            times = self._process.cpu_times()
-            return Own(
-                resident_bytes=self._process.memory_info().rss,
-                cpu_s=round(times.user + times.system, 2),
-                threads=self._process.num_threads(),
-            )
+        return Own(
+            resident_bytes=self._process.memory_info().rss,
+            cpu_s=round(time.process_time(), 3),
+            threads=threading.active_count(),
+            open_files=len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208 - a Path for each would cost more
+        )
 
-    def gpus(self) -> Gpus:
+    def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:
         """Ask NVML for the GPUs, in a process of its own."""
-        return self._gpu_child.ask()
+        return self._gpu_child.ask(wait_s)
+
+    def gpus_expected(self) -> int | None:
+        """Return how many GPUs the provider says this machine has."""
+        return self._gpus_expected
 
     def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
         """Yield the kernel's messages after a position."""
