@@ -25,7 +25,7 @@ SUBPROTOCOL = "rackproof.v1"
 """WebSocket subprotocol both ends insist on."""
 
 MAX_MESSAGE_BYTES = 65_536
-"""Largest text frame; a health report of an 8-GPU server is below 8 kB, an order or a result below 16 kB."""
+"""Largest text frame; a health report of an 8-GPU server is below 16 kB, an order or a result below 16 kB."""
 
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A counter that fits a 64-bit signed column."""
