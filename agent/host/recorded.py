@@ -1,5 +1,6 @@
 """A machine replayed from a folder: its files, and the answers that do not come from files."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         links: Symbolic links by path, so that a recording has none itself and survives any archive.
         forbidden: Paths that this machine's agent may not read.
+        listings: Names in directories of which not every entry was recorded; the folder's own stand for the others.
+        refused: By question ("text", "names", "link", "usage") and path: the number of the error that was answered.
         usage: File systems by mount point.
         gpus: NVML's answer; `gpu_error` when it refused.
         gpus_expected: How many GPUs the provider said there are.
@@ -39,6 +42,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     links: dict[str, str] = {}
     forbidden: tuple[str, ...] = ()
+    listings: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, dict[str, int]] = {}
     usage: dict[str, Usage] = {}
     writable: tuple[str, ...] = ()
     monotonic_s: float = 1000.0
@@ -70,6 +75,7 @@ class RecordedHost(Tree):
 
     def text(self, path: str) -> str:
         """Return a recorded file's text."""
+        self._refuse("text", path)
         if path in self._answers.forbidden:
             raise PermissionError(13, "Permission denied", path)
         try:
@@ -81,8 +87,14 @@ class RecordedHost(Tree):
         """Return the end of a recorded file."""
         return self.text(path)[-most_bytes:]
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """Return the names in a recorded directory."""
+        self._refuse("names", path)
+        return self._answers.listings[path] if path in self._answers.listings else super().names(path)
+
     def link(self, path: str) -> str:
         """Return where a recorded link points."""
+        self._refuse("link", path)
         try:
             return self._answers.links[path]
         except KeyError as error:
@@ -90,6 +102,7 @@ class RecordedHost(Tree):
 
     def usage(self, path: str) -> Usage:
         """Return how full a recorded file system was."""
+        self._refuse("usage", path)
         try:
             return self._answers.usage[path]
         except KeyError as error:
@@ -120,6 +133,12 @@ class RecordedHost(Tree):
         if self._answers.gpus is None:
             raise GpuUnreadable(self._answers.gpu_error, refused=True, without_driver=True)
         return self._answers.gpus
+
+    def _refuse(self, question: str, path: str) -> None:
+        """Answer with the error that was recorded, where one was."""
+        number = self._answers.refused.get(question, {}).get(path)
+        if number is not None:
+            raise OSError(number, os.strerror(number), path)
 
     def gpus_expected(self) -> int | None:
         """Return how many GPUs the recorded provider said there are."""
