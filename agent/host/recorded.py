@@ -33,7 +33,7 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         listings: Names in directories of which not every entry was recorded; the folder's own stand for the others.
         refused: By question ("text", "names", "link", "usage") and path: the number of the error that was answered.
         usage: File systems by mount point.
-        gpus: NVML's answer; `gpu_error` when it refused.
+        gpus: NVML's answer; `gpu_error` when there was none, and whether NVML itself refused, for want of a driver.
         gpus_expected: How many GPUs the provider said there are.
         monotonic_s: The moment of the recording.
         failed_units: What the service manager said; null where there is none.
@@ -52,6 +52,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     own: Own = Own(resident_bytes=0, cpu_s=0.0, threads=1)
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
+    gpu_refused: bool = False
+    gpu_without_driver: bool = False
     gpus_expected: int | None = None
     failed_units: tuple[str, ...] | None = None
     users: tuple[str, ...] | None = None
@@ -131,7 +133,8 @@ class RecordedHost(Tree):
     def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:  # noqa: ARG002 - a recording answers at once
         """Return NVML's recorded answer."""
         if self._answers.gpus is None:
-            raise GpuUnreadable(self._answers.gpu_error, refused=True, without_driver=True)
+            said = self._answers
+            raise GpuUnreadable(said.gpu_error, refused=said.gpu_refused, without_driver=said.gpu_without_driver)
         return self._answers.gpus
 
     def _refuse(self, question: str, path: str) -> None:
