@@ -1,6 +1,7 @@
 """The running agent: one TaskGroup, the list of its loops."""
 
 import asyncio
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -71,6 +72,7 @@ class Daemon:
         self._outbox = Outbox(self._database)
         self._journal = Journal(self._database)
         self._boot_id = inventory.boot_id(host)
+        self._run_id = secrets.token_hex(8)
         self._facts = inventory.facts(host)
         self._signatory = Signatory(key, self._boot_id, version, lambda: datetime.now(UTC))
         self._mail = Mail()
@@ -188,6 +190,7 @@ class Daemon:
             agent_version=self._version,
             policy_hash=digest(self._settings),
             facts=self._facts,
+            run_id=self._run_id,
         )
 
     def _on_answer(self) -> None:

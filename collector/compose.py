@@ -20,6 +20,7 @@ from collector.api.commands import Commands
 from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
 from collector.api.figures import Counting, Figures
+from collector.api.fleet import Fleet
 from collector.api.history import History
 from collector.api.metrics import Metrics
 from collector.api.middleware import Doorkeeper
@@ -27,6 +28,7 @@ from collector.api.observing import Observing
 from collector.api.presence import PresenceLedger
 from collector.api.records import Records
 from collector.api.routing import Route
+from collector.api.stream import Stream
 from collector.api.verification import Verification
 from collector.app import make_app
 from collector.assessing import Assessing
@@ -98,6 +100,8 @@ async def _serve(settings: Settings, database: Database) -> None:
         await gateway.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(writer.flush(), STOP_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(watching.end(), STOP_S)
     log.info("collector.stopped")
 
 
@@ -188,7 +192,9 @@ def assemble(
             *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),
-            *PresenceLedger(database).routes(),
+            *PresenceLedger(database, utc_now).routes(),
+            *Fleet(database).routes(),
+            *Stream(feed).routes(),
             *History(database, utc_now).routes(),
             *Metrics(figures).routes(),
         ],

@@ -14,8 +14,10 @@ from aiohttp import WSMsgType, web
 
 from collector.assessing import Assessing
 from collector.keyring import Keyring
+from collector.links import skew
 from collector.links.admission import Counters, join
 from collector.links.dispatch import FROM, OPEN, State
+from collector.links.presence import Cause
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
 from collector.results import Results
@@ -103,6 +105,7 @@ class Peer:
         self._unconfirmed: int | None = None
         self._window = asyncio.Semaphore(WINDOW)
         self._closed_with: int | None = None
+        self._challenged_at = rooms.now()
         self._log = log.bind(address=address)
 
     async def serve(self, enter: Callable[["Peer"], Awaitable[None]]) -> None:
@@ -129,6 +132,9 @@ class Peer:
                 sender.cancel()
                 with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                     await sender
+            if sender is not None and self._closed_with is None:
+                words = "the connection ended without a goodbye"
+                self._rooms.watching.ended(self.hardware_id, Cause.LINK_CLOSED, words)
             self._log.info("link.closed", code=self._closed_with or self._socket.close_code)
 
     async def goodbye(self, reason: str) -> None:
@@ -176,13 +182,17 @@ class Peer:
             offered = await self._admit(hello)
         except Trouble as trouble:
             self._rooms.joins[trouble.code] += 1
+            if trouble.code is Code.CLONE:
+                # Its key is proven, so this is about the machine; which of the two it is, nobody can tell from here.
+                self._rooms.watching.ended(hello.hardware_id, Cause.CLONE, f"a copy was refused: {trouble.detail}")
             if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._hello, self._unconfirmed = hello.hardware_id, hello, offered
         self._log = self._log.bind(hardware_id=hello.hardware_id)
-        self._rooms.watching.add(hello.hardware_id)
         self._rooms.joins["joined"] += 1
+        clock = skew.greeted(self._challenged_at, self._rooms.now(), hello.time)
+        self._rooms.watching.joined(hello.hardware_id, hello.boot_id, hello.run_id, clock)
         self._log.info("link.joined", join_counter=offered, agent_version=hello.agent_version)
         return self._session.admit(offered, self._rooms.intervals, self._rooms.now())
 
@@ -203,10 +213,11 @@ class Peer:
                 confirmed=counters.confirmed,
                 offered=counters.offered,
                 boot_id=hello.boot_id,
+                run_id=hello.run_id,
                 outbox_id=hello.outbox_id,
                 agent_version=hello.agent_version,
                 policy_hash=hello.policy_hash,
-                clock_skew_ms=round((hello.time - self._rooms.now()).total_seconds() * 1000),
+                clock_skew_ms=skew.greeted(self._challenged_at, self._rooms.now(), hello.time).ahead_ms,
                 facts=hello.facts,
             )
         return counters.offered
@@ -233,6 +244,7 @@ class Peer:
                     await self._send(Receipt(command_id=command_id))
                 case Goodbye(reason=reason):
                     self._log.info("link.goodbye", reason=reason)
+                    self._rooms.watching.ended(self.hardware_id, Cause.STOPPED, reason)
         except Trouble as trouble:
             # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.
             self._rooms.not_stored[trouble.code] += 1
@@ -249,7 +261,7 @@ class Peer:
 
     async def _health(self, message: Health) -> None:
         assert self._hello is not None
-        self._rooms.watching.heard(self.hardware_id)
+        self._rooms.watching.heard(self.hardware_id, message.collected_at)
         await self._window.acquire()
         received_at = self._rooms.now()
         report = Report(

@@ -87,6 +87,7 @@ async def offer_join(
     confirmed: int,
     offered: int,
     boot_id: str,
+    run_id: str = "",
     outbox_id: str,
     agent_version: str,
     policy_hash: str,
@@ -102,6 +103,7 @@ async def offer_join(
             join_confirmed=confirmed,
             join_offered=offered,
             boot_id=boot_id,
+            run_id=run_id,
             # Numbers of another outbox start anew; those of this one go on.
             last_seq=case((same, live.c.last_seq), else_=-1),
             outbox_id=outbox_id,

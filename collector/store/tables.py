@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 from collector.links.dispatch import State
-from collector.links.presence import Presence
+from collector.links.presence import Cause, Presence
 from collector.store.types import Json, Money, Utc, one_of
 from collector.verdict import HealthState
 from shared.documents import WORK_KINDS
@@ -240,6 +240,7 @@ live = Table(
     Column("presence_since", Utc, nullable=False),
     Column("last_received_at", Utc),
     Column("boot_id", String),
+    Column("run_id", String),
     Column("outbox_id", String),
     Column("last_seq", BigInteger, nullable=False),
     Column("agent_version", String),
@@ -279,13 +280,27 @@ presence_event = Table(
     metadata,
     Column("event_id", Integer, primary_key=True, autoincrement=True),
     Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    # When it was so in truth, and when that was decided.
     Column("at", Utc, nullable=False),
+    Column("told_at", Utc, nullable=False),
     Column("from_state", String, nullable=False),
     Column("to_state", String, nullable=False),
     Column("cause", String, nullable=False),
+    Column("words", String, nullable=False),
     one_of("from_state", Presence),
     one_of("to_state", Presence),
+    one_of("cause", Cause),
     Index("ix_presence_event_hardware_id_event_id", "hardware_id", "event_id"),
+    Index("ix_presence_event_hardware_id_at", "hardware_id", "at"),
+)
+
+collector_run = Table(
+    "collector_run",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=True),
+    Column("started_at", Utc, nullable=False, index=True),
+    Column("alive_at", Utc, nullable=False),
+    Column("stopped_at", Utc),
 )
 
 tenant_account = Table(
