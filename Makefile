@@ -49,7 +49,7 @@ services: env    ## install the servers that some tests start (they skip without
 	$(UV) sync --quiet --frozen --extra collector --group services
 
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
-	$(UV) sync --quiet --frozen --extra collector --group bench
+	$(UV) sync --quiet --frozen --extra collector --group bench --group services
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
 
 bench-cpu: env   ## how far runs of the CPU benchmark lie apart, beside sysbench, 7-Zip and stress-ng (5 min each; ARGS)

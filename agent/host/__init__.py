@@ -1,5 +1,6 @@
 """The only door to the machine: whatever reads it reads through a `Host`, so that a recorded one can replay."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -27,11 +28,12 @@ class Clock(Struct, frozen=True, kw_only=True):
 
 
 class Own(Struct, frozen=True, kw_only=True):
-    """What this process uses: resident memory in bytes, CPU seconds since its start, threads."""
+    """What this process uses: resident memory in bytes, CPU seconds since its start, threads, open files."""
 
     resident_bytes: int
     cpu_s: float
     threads: int
+    open_files: int | None = None
 
 
 class Cores(Struct, frozen=True, kw_only=True):
@@ -76,6 +78,14 @@ class Host(Protocol):
 
         Raises:
             OSError: FileNotFoundError, PermissionError, or what a driver answers.
+        """
+
+    def tail(self, path: str, most_bytes: int) -> str:
+        """
+        Return the end of a file, such as of a log that grows for years; its first line may be cut.
+
+        Raises:
+            OSError: as for `text`.
         """
 
     def names(self, path: str) -> tuple[str, ...]:
@@ -128,6 +138,23 @@ class Host(Protocol):
 
 class GpuUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
     """The GPUs cannot be read: the driver or its library is missing, does not answer, or the probe died."""
+
+
+class Unreadable(ValueError):  # noqa: N818 - a fact about the machine, shown as an indicator's text
+    """A file does not hold what the kernel documents; the text says which and what was missing."""
+
+
+def numbers(words: Sequence[str], path: str) -> tuple[float, ...]:
+    """
+    Return the numbers that a line of a file holds.
+
+    Raises:
+        Unreadable: one of them is none.
+    """
+    try:
+        return tuple(float(word) for word in words)
+    except ValueError:
+        raise Unreadable(f"{path}: a number was expected in {' '.join(words)[:80]!r}") from None
 
 
 def text_or_none(host: Host, path: str) -> str | None:

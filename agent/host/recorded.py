@@ -58,6 +58,10 @@ class RecordedHost(Tree):
         except IsADirectoryError as error:
             raise FileNotFoundError(2, "No such file or directory", path) from error
 
+    def tail(self, path: str, most_bytes: int) -> str:
+        """Return the end of a recorded file."""
+        return self.text(path)[-most_bytes:]
+
     def link(self, path: str) -> str:
         """Return where a recorded link points."""
         try:

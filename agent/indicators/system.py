@@ -1,6 +1,8 @@
 """The system: how long up, whether its clock can be trusted, whether it waits for a reboot."""
 
-from agent.host import Host, names_or_nothing, text_or_none
+import math
+
+from agent.host import Host, Unreadable, names_or_nothing, numbers, text_or_none
 from agent.indicators import EVERY_REPORT_S, Indicator, NotHere, Reading, without_nothing
 
 REBOOT_REQUIRED = "reboot-required"
@@ -8,15 +10,26 @@ REBOOT_REQUIRED = "reboot-required"
 
 
 def parse_uptime_s(text: str) -> int:
-    """Return the whole seconds since boot. Source: proc_uptime(5)."""
-    return int(float(text.split(maxsplit=1)[0]))
+    """
+    Return the whole seconds since boot.
+
+    Raises:
+        Unreadable: the text does not begin with a number.
+
+    Source: proc_uptime(5).
+    """
+    (uptime_s,) = numbers(text.split()[:1] or [""], "/proc/uptime")
+    if not 0 <= uptime_s < math.inf:
+        raise Unreadable(f"/proc/uptime: {uptime_s} is no time since boot")
+    return int(uptime_s)
 
 
 def parse_blocked(stat: str) -> int | None:
     """Return how many tasks wait for a disk right now; None where the kernel does not say. Source: proc_stat(5)."""
     for line in stat.splitlines():
-        if line.startswith("procs_blocked "):
-            return int(line.split()[1])
+        name, _, count = line.partition(" ")
+        if name == "procs_blocked" and count.isdecimal():
+            return int(count)
     return None
 
 

@@ -24,6 +24,11 @@ class Bench:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
+    def has(self, path: str, text: str) -> bool:
+        """Whether a file holds this text."""
+        file = self.folder / path.lstrip("/")
+        return file.is_file() and file.read_text().strip() == text
+
     def remove(self, path: str) -> None:
         """Remove a file or a folder."""
         file = self.folder / path.lstrip("/")
