@@ -1,8 +1,8 @@
-"""Periodic work: commands that expire, reports that are old enough to go, machines that are due to be measured."""
+"""Periodic work: commands that expire, hours of health to close, what is old enough to go, machines to be measured."""
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -12,19 +12,26 @@ from msgspec import Struct
 from collector.benchmarks.ordering import KEPT_FREE, BenchmarkOrders
 from collector.benchmarks.scheduling import RETRY, Candidate, plan
 from collector.bus.local import Bell
+from collector.closing import Closing
+from collector.history.tiers import Tier
 from collector.links.dispatch import FROM, OPEN, State
-from collector.store import benchmarks, commands, health, idempotency
+from collector.store import benchmarks, commands, gaps, health, history, idempotency, verdicts
 from collector.store.engine import Database
 from shared.codes import Code, Trouble
 
 EXPIRE_EVERY_S = 5
 TIDY_EVERY_S = 900
+CLOSE_EVERY_S = 60
+STUCK_KEPT = timedelta(days=7)
+"""How long a report stays in the log that cannot be moved into a chunk: a defect, told each time it is tried."""
 MEASURE_EVERY_S = 60
 MEASURE_WITHIN = timedelta(hours=1)
 """How long a benchmark that nobody asked for may wait: the machine was there and idle when it was ordered."""
 DUE_ROWS = 200
 ANSWERS_KEPT = timedelta(days=7)
 """How long a repeated request gets its first answer; as long as an order lives unless its caller says otherwise."""
+EVENTS_KEPT = timedelta(days=2 * 365)
+"""What came and went of a machine's reasons; as long as the coarsest history of its readings."""
 
 log = structlog.get_logger()
 
@@ -53,7 +60,8 @@ class Chores:
     Args:
         database: What is tidied.
         now: The clock.
-        health_kept: How long single reports are kept.
+        closing: Closes hours of health.
+        kept: The tiers of health, and how long each is kept.
         benchmark_orders: Orders benchmarks.
         bell: Rung for a machine that is to be measured.
         benchmark_every: How often each is; zero for never.
@@ -67,14 +75,16 @@ class Chores:
         self,
         database: Database,
         now: Callable[[], datetime],
-        health_kept: timedelta,
+        closing: Closing,
+        kept: Sequence[Tier],
         benchmark_orders: BenchmarkOrders,
         bell: Bell,
         benchmark_every: timedelta,
     ) -> None:
         self._database = database
         self._now = now
-        self._health_kept = health_kept
+        self._closing = closing
+        self._kept = tuple(kept)
         self._benchmark_orders = benchmark_orders
         self._bell = bell
         self._benchmark_every = benchmark_every
@@ -85,6 +95,7 @@ class Chores:
     def schedule(self) -> AsyncIOScheduler:
         """Return a scheduler with every chore on it, not yet started."""
         self._add(self.expire, EXPIRE_EVERY_S)
+        self._add(self.close, CLOSE_EVERY_S, jitter=10)
         self._add(self.tidy, TIDY_EVERY_S, jitter=60)
         if self._benchmark_every:
             self._add(self.measure, MEASURE_EVERY_S, jitter=10)
@@ -103,12 +114,29 @@ class Chores:
             log.warning("command.expired", command_id=row.command_id, hardware_id=row.hardware_id, kind=row.kind)
 
     async def tidy(self) -> None:
-        """Drop health reports and kept answers past their time."""
+        """Drop what is past its time: chunks and gaps of health, kept answers."""
         now = self._now()
         async with self._database.write() as conn:
-            reports = await health.drop_before(conn, now - self._health_kept)
+            reports = await health.drop_before(conn, now - STUCK_KEPT)
+            chunks = [
+                await history.drop_before(conn, tier.resolution, now - tier.kept - tier.span) for tier in self._kept
+            ]
+            missing = await gaps.drop_before(conn, now - self._kept[-1].kept)
             answers = await idempotency.forget(conn, now - ANSWERS_KEPT)
-        log.info("store.tidied", health_reports=reports, kept_answers=answers)
+            events = await verdicts.drop_before(conn, now - EVENTS_KEPT)
+        log.info(
+            "store.tidied",
+            stuck_reports=reports,
+            health_chunks=sum(chunks),
+            health_gaps=missing,
+            health_events=events,
+            kept_answers=answers,
+        )
+
+    async def close(self) -> None:
+        """Close the hours of health that are over."""
+        if moved := await self._closing.close():
+            log.info("history.closed", reports=moved)
 
     async def measure(self) -> None:
         """Order benchmarks on machines that are due."""

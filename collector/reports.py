@@ -29,6 +29,7 @@ class ReportWriter:
 
     Args:
         commit: Stores a batch in one transaction, or raises `Trouble`.
+        refuse: Stores that a report is missing because the database does not take it, or raises `Trouble`.
         every_s: Longest time that a report waits for company.
 
     Attributes:
@@ -39,8 +40,14 @@ class ReportWriter:
         took: How long commits were, failed ones included.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Report]], Awaitable[None]], every_s: float) -> None:
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Report]], Awaitable[None]],
+        refuse: Callable[[Report], Awaitable[None]],
+        every_s: float,
+    ) -> None:
         self._commit = commit
+        self._refuse = refuse
         self._every_s = every_s
         self._waiting: list[tuple[Report, Callable[[Report], None]]] = []
         self._more = asyncio.Event()
@@ -112,16 +119,26 @@ class ReportWriter:
             if trouble.code in AWAY:
                 raise
             if len(batch) == 1:
-                report = batch[0][0]
-                self.refused += 1
-                log.error(
-                    "health.refused",
-                    hardware_id=report.hardware_id,
-                    seq=report.seq,
-                    code=trouble.code,
-                    detail=trouble.detail,
-                )
+                await self._drop(batch[0][0], trouble)
                 return
             middle = len(batch) // 2
             await self._keep(batch[:middle])
             await self._keep(batch[middle:])
+
+    async def _drop(self, report: Report, trouble: Trouble) -> None:
+        """
+        Do without a report, and keep that it is missing.
+
+        Raises:
+            Trouble: the database is away.
+        """
+        words = {"hardware_id": report.hardware_id, "seq": report.seq}
+        try:
+            await self._refuse(report)
+        except Trouble as other:
+            if other.code in AWAY:
+                raise
+            # Nothing of this machine is taken: it is not on record any more.
+            log.error("health.gap_not_kept", **words, code=other.code, detail=other.detail)
+        self.refused += 1
+        log.error("health.refused", **words, code=trouble.code, detail=trouble.detail)

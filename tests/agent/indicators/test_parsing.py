@@ -10,7 +10,7 @@ from agent.host.pci import is_gpu
 from agent.indicators import Counters, growth, held, per_second
 from agent.indicators.cpu import parse_load, parse_shares, parse_ticks
 from agent.indicators.disks import parse_diskstats, parse_rates, parse_usage
-from agent.indicators.gpu import item_names, parse_gpus
+from agent.indicators.gpu import Kept, item_names, parse_gpus
 from agent.indicators.memory import parse_meminfo, parse_oom_kills
 from agent.indicators.network import parse_counters
 from agent.indicators.processes import parse_state
@@ -232,7 +232,7 @@ def test_a_lost_gpu_is_counted_on_the_bus_but_not_seen() -> None:
         Gpu(uuid="GPU-00000001-aa", model="H100", readings={"power_w": 70.0}),
         Gpu(uuid="index 1", error="GPU is lost"),
     )
-    found = parse_gpus(Gpus(driver="550", gpus=gpus), 2)
+    found = parse_gpus(Gpus(driver="550", gpus=gpus), 2, None, Kept({}))
     assert (found["on_pci_bus"], found["seen_by_nvml"]) == (2, 1)
     assert found["error"] == {"index 1": "GPU is lost"}
     assert found["power_w"] == {"GPU-00000001": 70.0}

@@ -229,13 +229,15 @@ def test_a_machine_without_nvidia_is_absent_and_nobody_is_asked(recorded: Callab
     assert outcome.reason == "no NVIDIA GPU on the PCI bus"
 
 
-def test_a_gpu_without_a_driver_is_a_failure_with_its_remedy(bench: Callable) -> None:
-    """It is on the bus, so it should be readable."""
+def test_gpus_without_a_driver_are_counted_and_told_with_the_remedy(bench: Callable) -> None:
+    """They are on the bus, NVML sees none."""
     machine = bench("gpu-server")
     machine.answer(gpus=None, gpu_error="libnvidia-ml.so.1 is missing: install the NVIDIA driver")
-    outcome, _ = read_one(gpu.INDICATOR, machine.host, None)
-    assert isinstance(outcome, Failed)
-    assert outcome.error == "libnvidia-ml.so.1 is missing: install the NVIDIA driver"
+    values = gpu.read(machine.host, None).values
+    assert (values["on_pci_bus"], values["seen_by_nvml"]) == (8, 0)
+    assert values["probe"] == (
+        "8 NVIDIA GPUs on the PCI bus, no driver loaded: libnvidia-ml.so.1 is missing: install the NVIDIA driver"
+    )
 
 
 def test_processes_are_counted_by_state(recorded: Callable) -> None:
