@@ -7,7 +7,15 @@ import msgspec
 from msgspec import Struct
 
 import agent.matchers
-from agent.host import BEFORE_ALL, Host, KernelLogUnreadable, KernelMessage, KernelPosition
+from agent.host import (
+    BEFORE_ALL,
+    Host,
+    KernelLogUnreadable,
+    KernelMessage,
+    KernelPosition,
+    Unreadable,
+    numbers,
+)
 from agent.indicators import EVERY_REPORT_S, Indicator, Items, NotHere, Reading, without_nothing
 from agent.matchers import Event, Matcher
 from agent.plugins import load
@@ -19,10 +27,15 @@ KEPT_AS = "kernel_log.json"
 KEPT_EVERY = 1000
 """Where nothing was found, so many messages may be forgotten by a restart: they are read again, and counted once."""
 
+LATEST_BOOT_S = 32_503_680_000
+"""The year 3000."""
 MOST_ITEMS = 32
 """Devices a reading tells apart; all others are one. A report has room for it, and few machines so many ill ones."""
 OTHERS = "others"
 MOST_RECENT = 8
+
+LATEST_BOOT_AT_S = 2**37
+"""In the year 6325: a date can be made of any time before it."""
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -56,10 +69,20 @@ class Kept(Struct, frozen=True):
 
 
 def parse_boot_at_s(stat: str) -> int:
-    """Return when the machine was booted, in seconds since 1970; 0 where it is not said. Source: proc_stat(5)."""
+    """
+    Return when the machine was booted, in seconds since 1970; 0 where it is not said.
+
+    Raises:
+        Unreadable: what is said is no time.
+
+    Source: proc_stat(5).
+    """
     for line in stat.splitlines():
-        if line.startswith("btime "):
-            return int(line.split()[1])
+        if line.startswith("btime"):
+            (boot_at_s,) = numbers(line.split()[1:2] or [""], "/proc/stat")
+            if not 0 <= boot_at_s < LATEST_BOOT_AT_S:
+                raise Unreadable(f"/proc/stat: {boot_at_s} is no time of a boot")
+            return int(boot_at_s)
     return 0
 
 

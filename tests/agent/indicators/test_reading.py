@@ -81,6 +81,16 @@ def test_a_file_system_that_hangs_fails_alone(bench: Callable) -> None:
         gate.set()
 
 
+def test_a_file_system_that_turns_read_only_is_told_at_the_next_look(bench: Callable) -> None:
+    """What is kept of the mounts holds only as long as the kernel's own list stays as it is."""
+    machine = bench("raid-degraded")
+    first = disks.read(machine.host, None)
+    mounts = machine.host.text("/proc/self/mountinfo")
+    machine.write("/proc/self/mountinfo", mounts.replace("/dev/md0 rw", "/dev/md0 ro"))
+    assert disks.read(machine.host, first.kept).values["read_only"]["/"] is True
+    assert first.values["read_only"]["/"] is False
+
+
 def test_a_disk_whose_sensor_hangs_fails_alone(bench: Callable) -> None:
     """An NVMe disk that lost its firmware answers no command for a minute."""
     machine, gate = bench("gpu-server"), threading.Event()
@@ -222,7 +232,8 @@ def test_a_machine_without_nvidia_is_absent_and_nobody_is_asked(recorded: Callab
 def test_gpus_without_a_driver_are_counted_and_told_with_the_remedy(bench: Callable) -> None:
     """They are on the bus, NVML sees none."""
     machine = bench("gpu-server")
-    machine.answer(gpus=None, gpu_error="libnvidia-ml.so.1 is missing: install the NVIDIA driver")
+    error = "libnvidia-ml.so.1 is missing: install the NVIDIA driver"
+    machine.answer(gpus=None, gpu_error=error, gpu_refused=True, gpu_without_driver=True)
     values = gpu.read(machine.host, None).values
     assert (values["on_pci_bus"], values["seen_by_nvml"]) == (8, 0)
     assert values["probe"] == (
