@@ -31,6 +31,7 @@ EXPECTED = {
             ("memory_uncorrected", "mc1"),
         },
     ),
+    "lost-gpu": (HealthState.UNHEALTHY, {("gpu_lost", ""), ("gpu_xid_reboot", "0000:b7:00.0")}),
     "no-driver": (HealthState.UNHEALTHY, {("gpu_driver_missing", "")}),
     "ecc-xid": (
         HealthState.UNHEALTHY,
