@@ -177,6 +177,27 @@ def test_a_carrier_that_comes_and_goes_is_counted(recorded: Callable) -> None:
     assert network.read(recorded("raid-degraded"), None).values["carrier_changes"] == {"eno1": 57}
 
 
+def test_a_bond_that_lost_a_link_says_so(recorded: Callable) -> None:
+    """It is up and looks well, but half as fast and without a spare."""
+    values = network.read(recorded("gpu-server"), None).values
+    assert (values["bond_links"], values["bond_links_up"]) == ({"bond0": 2}, {"bond0": 1})
+
+
+def test_segments_sent_again_are_a_share_of_those_sent_between_two_looks(bench: Callable) -> None:
+    """30 of 1,000; the firewall's table is a quarter full, where there is one."""
+    machine = bench("plain-vm")
+    head = "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: RtoAlgorithm MaxConn OutSegs RetransSegs InErrs\n"
+    machine.write("/proc/net/snmp", f"{head}Tcp: 1 -1 5000 100 0\n")
+    first = network.read(machine.host, None)
+    machine.write("/proc/net/snmp", f"{head}Tcp: 1 -1 6000 130 0\n")
+    machine.write("/proc/sys/net/netfilter/nf_conntrack_count", "65536\n")
+    machine.write("/proc/sys/net/netfilter/nf_conntrack_max", "262144\n")
+    second = network.read(machine.host, first.kept).values
+    assert second["tcp_resent_percent"] == 3.0
+    assert second["connections_tracked_percent"] == 25.0
+    assert not {"tcp_resent_percent", "connections_tracked_percent"} & set(first.values)
+
+
 def test_the_agent_s_share_of_a_cpu_is_since_the_last_look(bench: Callable) -> None:
     """30 ms in 15 s."""
     machine = bench("plain-vm")
