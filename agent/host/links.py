@@ -52,5 +52,8 @@ def carrier_changes(host: Host, name: str) -> int | None:
 
 def bonds(host: Host) -> dict[str, tuple[str, ...]]:
     """Return the links that each bond is made of. Source: Linux, Documentation/networking/bonding.rst, slaves."""
-    members = ((name, text_or_none(host, f"{_NET}/{name}/bonding/slaves")) for name in names_or_nothing(host, _NET))
-    return {name: tuple(links.split()) for name, links in members if links is not None}
+    names = names_or_nothing(host, _NET)
+    members = ((name, text_or_none(host, f"{_NET}/{name}/bonding/slaves")) for name in names)
+    return {
+        name: tuple(link for link in links.split() if link in names) for name, links in members if links is not None
+    }
