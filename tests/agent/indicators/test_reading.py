@@ -1,5 +1,6 @@
 """What the indicators do on machines that miss things, and on this one."""
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -286,6 +287,24 @@ def test_a_clock_that_may_not_be_asked_is_left_out(bench: Callable) -> None:
     machine = bench("plain-vm")
     machine.answer(clock={})
     assert "clock_synchronized" not in system.read(machine.host, None).values
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads this machine, which is no Linux")
+def test_reading_leaves_nothing_for_the_garbage_collector() -> None:
+    """A full collection is rare in a program that idles: what waits for it makes the agent grow by the hour."""
+    host, kept = LinuxHost(GpuChild()), {}
+    indicators = [one for one in load(agent.indicators, "INDICATOR", Indicator) if one.name != "gpu"]
+    try:
+        for looks in (3, 20):
+            gc.collect()
+            gc.disable()
+            for _ in range(looks):
+                for one in indicators:
+                    _, kept[one.name] = read_one(one, host, kept.get(one.name))
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+        host.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads this machine, which is no Linux")
