@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -174,6 +175,25 @@ def test_a_call_that_takes_long_is_told_before_it_counts_as_hung(child: Callable
     asked = child(f"hang {TEMPERATURE} 1", hangs_after_s=60)
     assert re.fullmatch(rf"{TEMPERATURE} of GPU-00000001 has not answered since \d\d:\d\d:\d\d UTC", why(asked, 3.0))
     assert asked._restarts == 0
+
+
+def test_a_probe_that_does_not_even_begin_is_told() -> None:
+    """A process that is stopped, or cannot load its own files."""
+    asked = GpuChild(command=(sys.executable, "-c", "import time; time.sleep(60)"), hangs_after_s=0.5)
+    assert re.fullmatch(r"the GPU probe hung since \d\d:\d\d:\d\d UTC", why(asked))
+    asked.close()
+
+
+def test_a_report_is_not_held_up_by_a_longer_question(child: Callable[..., GpuChild]) -> None:
+    """The inventory waits half a minute for NVML, a report does not."""
+    asked = child("hang nvmlInit_v2 0", hangs_after_s=60)
+    longer = Thread(target=lambda: why(asked, 3.0))
+    longer.start()
+    began_s = time.monotonic()
+    assert why(asked, 1.5).startswith("nvmlInit_v2 has not answered since")
+    took_s = time.monotonic() - began_s
+    longer.join()
+    assert took_s < 1.5 + 0.5
 
 
 def test_what_comes_late_is_in_the_next_answer(child: Callable[..., GpuChild]) -> None:
