@@ -14,9 +14,9 @@ from shared import logs
 from shared.messages import Facts
 
 
-def local_host() -> LinuxHost:
-    """Return the machine this process runs on."""
-    return LinuxHost(GpuChild())
+def local_host(expected_gpus: int | None = None) -> LinuxHost:
+    """Return the machine this process runs on; with how many GPUs its provider says there are."""
+    return LinuxHost(GpuChild(), gpus_expected=expected_gpus)
 
 
 def own_host(settings: Settings) -> LinuxHost:

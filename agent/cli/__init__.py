@@ -118,7 +118,11 @@ def scan(
     from agent.compose import local_host  # noqa: PLC0415
 
     settings = read(file, **flags)
-    sys.exit(scan_machine(local_host(), settings, names, between_s=0 if once else between_s, as_json=as_json))
+    sys.exit(
+        scan_machine(
+            local_host(settings.expected_gpus), settings, names, between_s=0 if once else between_s, as_json=as_json
+        )
+    )
 
 
 @commands.command()

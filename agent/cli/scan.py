@@ -53,14 +53,15 @@ def scan(host: LinuxHost, settings: Settings, names: Sequence[str], *, between_s
     own: Values = {"version": version("rackproof"), "configuration_hash": digest(settings)}
     try:
         subjects = chosen(load(indicator_files, "INDICATOR", Indicator), names, "indicator")
+        # First, as it waits for GPUs that take their time; then they are there, as they are for the running agent.
+        known = facts(host)
         found = asyncio.run(take_scan(host, subjects, own, between_s))
-        known = None if names else facts(host)
     finally:
         host.close()
     if as_json:
-        click.echo(in_json(known, found))
+        click.echo(in_json(None if names else known, found))
     else:
-        click.echo(as_text(known, found, width(sys.stdout), colour=coloured(sys.stdout)), color=True)
+        click.echo(as_text(None if names else known, found, width(sys.stdout), colour=coloured(sys.stdout)), color=True)
     return Exit.FOUND_A_PROBLEM if any(isinstance(outcome, Failed) for outcome in found.values()) else Exit.FINE
 
 

@@ -33,11 +33,12 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         listings: Names in directories of which not every entry was recorded; the folder's own stand for the others.
         refused: By question ("text", "names", "link", "usage") and path: the number of the error that was answered.
         usage: File systems by mount point.
-        gpus: NVML's answer; `gpu_error` when there was none, and whether NVML itself refused, for want of a driver.
+        gpus: NVML's answer; `gpu_error` when it refused, and whether it was NVML itself and for want of a driver.
         gpus_expected: How many GPUs the provider said there are.
         monotonic_s: The moment of the recording.
         failed_units: What the service manager said; null where there is none.
         users: Who was logged in.
+        kernel_log_error: Why there is no kernel log, where there is none.
     """
 
     links: dict[str, str] = {}
@@ -52,11 +53,13 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     own: Own = Own(resident_bytes=0, cpu_s=0.0, threads=1)
     gpus: Gpus | None = None
     gpu_error: str = "no GPU was recorded"
-    gpu_refused: bool = False
-    gpu_without_driver: bool = False
+    gpu_refused: bool = True
+    gpu_without_driver: bool = True
+    gpu_restarts: int = 0
     gpus_expected: int | None = None
     failed_units: tuple[str, ...] | None = None
     users: tuple[str, ...] | None = None
+    kernel_log_error: str = "no kernel log was recorded"
 
 
 class RecordedHost(Tree):
@@ -133,15 +136,13 @@ class RecordedHost(Tree):
     def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:  # noqa: ARG002 - a recording answers at once
         """Return NVML's recorded answer."""
         if self._answers.gpus is None:
-            said = self._answers
-            raise GpuUnreadable(said.gpu_error, refused=said.gpu_refused, without_driver=said.gpu_without_driver)
+            raise GpuUnreadable(
+                self._answers.gpu_error,
+                restarts=self._answers.gpu_restarts,
+                refused=self._answers.gpu_refused,
+                without_driver=self._answers.gpu_without_driver,
+            )
         return self._answers.gpus
-
-    def _refuse(self, question: str, path: str) -> None:
-        """Answer with the error that was recorded, where one was."""
-        number = self._answers.refused.get(question, {}).get(path)
-        if number is not None:
-            raise OSError(number, os.strerror(number), path)
 
     def gpus_expected(self) -> int | None:
         """Return how many GPUs the recorded provider said there are."""
@@ -152,7 +153,7 @@ class RecordedHost(Tree):
         try:
             records = self.text(DEVICE).split("\n")
         except OSError as error:
-            raise KernelLogUnreadable("no kernel log was recorded") from error
+            raise KernelLogUnreadable(self._answers.kernel_log_error) from error
         for record in records:
             message = parse_record(record)
             if message is not None and message.sequence > after.sequence:
@@ -172,3 +173,9 @@ class RecordedHost(Tree):
     def recall(self, name: str) -> bytes | None:  # noqa: ARG002 - nothing was kept under any name
         """Return nothing: every read of a recording is the first."""
         return None
+
+    def _refuse(self, question: str, path: str) -> None:
+        """Answer with the error that was recorded, where one was."""
+        number = self._answers.refused.get(question, {}).get(path)
+        if number is not None:
+            raise OSError(number, os.strerror(number), path)

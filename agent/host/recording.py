@@ -13,6 +13,7 @@ from agent.host import (
     Gpus,
     GpuUnreadable,
     Host,
+    KernelLogUnreadable,
     KernelMessage,
     KernelPosition,
     Own,
@@ -25,10 +26,6 @@ T = TypeVar("T")
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 """What a replay answers by itself for whatever it does not have."""
-_MOST_READS = 100
-"""Of the kernel log, each a bounded number of messages: more than its memory holds."""
-_INFO = 6
-"""The level that all messages get: it is not kept. Source: Linux, include/linux/kern_levels.h."""
 
 
 class RecordingHost:
@@ -50,11 +47,12 @@ class RecordingHost:
         self._refused: dict[str, dict[str, int]] = {}
         self._writable: dict[str, bool] = {}
         self._whole: dict[str, object] = {}
-        self._no_gpus = GpuUnreadable("no GPU was asked for")
-        self._messages: list[KernelMessage] | None = None
+        self._gpu_error: GpuUnreadable | None = None
+        self._kernel_log_error = "the kernel log was not asked for"
 
     def answers(self) -> Answers:
         """Return what was answered besides texts; those are `files`, by path."""
+        unreadable = self._gpu_error or GpuUnreadable("no GPU was asked for")
         return Answers(
             links=dict(self._links),
             listings=dict(self._listings),
@@ -66,13 +64,14 @@ class RecordingHost:
             cores=self.cores(),
             own=self.own(),
             gpus=self._whole.get("gpus"),  # type: ignore[arg-type]  # what `gpus` put there
-            gpu_error=str(self._no_gpus),
-            gpu_refused=self._no_gpus.refused,
-            gpu_without_driver=self._no_gpus.without_driver,
+            gpu_error=str(unreadable),
+            gpu_refused=unreadable.refused,
+            gpu_without_driver=unreadable.without_driver,
+            gpu_restarts=unreadable.restarts,
             gpus_expected=self.gpus_expected(),
-            failed_units=self.failed_units(),
-            # How many there were is what counts; who they were is theirs.
-            users=None if (users := self.users()) is None else tuple(f"user{n}" for n in range(len(users))),
+            failed_units=self._whole.get("failed_units"),  # type: ignore[arg-type]
+            users=None if self._whole.get("users") is None else tuple(sorted(self.users() or ())),
+            kernel_log_error=self._kernel_log_error,
         )
 
     def text(self, path: str) -> str:
@@ -119,30 +118,34 @@ class RecordingHost:
 
     def gpus(self, wait_s: float = PATIENCE_S) -> Gpus:  # noqa: ARG002 - the one answer is worth waiting for
         """Ask NVML for the GPUs, and note its answer, or why there was none."""
-        if "gpu_error" in self._whole:
-            raise self._no_gpus
+        if self._gpu_error is not None:
+            raise self._gpu_error
         try:
             return self._once("gpus", self._host.gpus)
         except GpuUnreadable as error:
-            self._no_gpus = error
-            self._whole["gpu_error"] = True
+            self._gpu_error = error
             raise
 
     def gpus_expected(self) -> int | None:
-        """Return how many GPUs the provider says this machine has, and note it."""
+        """Return how many GPUs the provider says there are, and note it."""
         return self._once("gpus_expected", self._host.gpus_expected)
 
     def kernel_messages(self, after: KernelPosition) -> Iterator[KernelMessage]:
-        """Yield the kernel's messages, all that there were at the first question, and note them."""
-        if self._messages is None:
-            self._messages = list(self._all_messages())
-            self.files[DEVICE] = "".join(
-                f"{one.facility << 3 | _INFO},{one.sequence},{one.at_us},-;{one.text}\n" for one in self._messages
-            )
-        yield from (one for one in self._messages if one.sequence > after.sequence)
+        """Yield the kernel's messages after a position; all that it has are noted, or why there are none."""
+        yield from (message for message in self._once("kernel", self._kernel) if message.sequence > after.sequence)
+
+    def _kernel(self) -> tuple[KernelMessage, ...]:
+        try:
+            messages = tuple(self._host.kernel_messages(BEFORE_ALL))
+        except KernelLogUnreadable as error:
+            self._kernel_log_error = str(error)
+            raise
+        lines = (f"{one.facility << 3},{one.sequence},{one.at_us},-;{one.text}\n" for one in messages)
+        self.files[DEVICE] = "".join(lines)
+        return messages
 
     def failed_units(self) -> tuple[str, ...] | None:
-        """Return the units that have failed, and note them."""
+        """Return the units that failed, and note them."""
         return self._once("failed_units", self._host.failed_units)
 
     def users(self) -> frozenset[str] | None:
@@ -150,21 +153,11 @@ class RecordingHost:
         return self._once("users", self._host.users)
 
     def keep(self, name: str, content: bytes) -> None:
-        """Keep nothing: who records leaves no trace."""
+        """Keep nothing: what the running agent has kept is not this process's to change."""
 
-    def recall(self, name: str) -> bytes | None:  # noqa: ARG002 - nothing is remembered under any name
-        """Return nothing, as the replay does: its kernel log is read from its beginning."""
+    def recall(self, name: str) -> bytes | None:  # noqa: ARG002 - nothing was kept under any name
+        """Return nothing: a recording begins at the beginning."""
         return None
-
-    def _all_messages(self) -> Iterator[KernelMessage]:
-        """Read the kernel log to its end, which takes several questions."""
-        after = BEFORE_ALL
-        for _ in range(_MOST_READS):
-            read = list(self._host.kernel_messages(after))
-            if not read:
-                return
-            yield from read
-            after = KernelPosition(read[-1].sequence, read[-1].at_us)
 
     def _noted(self, question: str, answers: dict[str, T], path: str, ask: Callable[[str], T]) -> T:
         """Answer as before, or ask, and note the answer or the error."""

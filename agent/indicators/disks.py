@@ -39,6 +39,8 @@ _MOST_NAME = 300
 class Kept(Struct, frozen=True):
     """What the next read needs: counters, what is read rarely, and the questions that hang."""
 
+    mountinfo: str
+    mounts: tuple[Mount, ...]
     counters: Counters
     waiting: Counters
     devices: Held[Mapping[str, tuple[str | None, int]]]
@@ -143,7 +145,9 @@ def _counts(host: Host, names: Mapping[str, object], file: str) -> Items:
 def read(host: Host, before: Kept | None) -> Reading | NotHere:
     """Read file systems and devices; rates need a second read."""
     now_s = host.monotonic_s()
-    every = parse_mounts(host.text("/proc/self/mountinfo"))
+    mountinfo = host.text("/proc/self/mountinfo")
+    # A machine with containers has hundreds, and they rarely change.
+    every = before.mounts if before and before.mountinfo == mountinfo else parse_mounts(mountinfo)
     mounts = every[:MOST_ITEMS]
     devices = held(before.devices if before else None, now_s, DEVICES_HOLD_S, lambda: _devices(host))
     counters = Counters(now_s, parse_diskstats(host.text("/proc/diskstats"), frozenset(devices.value)))
@@ -173,7 +177,7 @@ def read(host: Host, before: Kept | None) -> Reading | NotHere:
             "io_timeouts": _counts(host, devices.value, "iotmo_cnt"),
         }
     )
-    return Reading(values, Kept(counters, waiting, devices, temperatures, usages))
+    return Reading(values, Kept(mountinfo, every, counters, waiting, devices, temperatures, usages))
 
 
 INDICATOR = Indicator(

@@ -7,7 +7,15 @@ import msgspec
 from msgspec import Struct
 
 import agent.matchers
-from agent.host import BEFORE_ALL, Host, KernelLogUnreadable, KernelMessage, KernelPosition, Unreadable, numbers
+from agent.host import (
+    BEFORE_ALL,
+    Host,
+    KernelLogUnreadable,
+    KernelMessage,
+    KernelPosition,
+    Unreadable,
+    numbers,
+)
 from agent.indicators import EVERY_REPORT_S, Indicator, Items, NotHere, Reading, without_nothing
 from agent.matchers import Event, Matcher
 from agent.plugins import load
@@ -19,12 +27,13 @@ KEPT_AS = "kernel_log.json"
 KEPT_EVERY = 1000
 """Where nothing was found, so many messages may be forgotten by a restart: they are read again, and counted once."""
 
-LATEST_BOOT_S = 32_503_680_000
-"""The year 3000."""
 MOST_ITEMS = 32
 """Devices a reading tells apart; all others are one. A report has room for it, and few machines so many ill ones."""
 OTHERS = "others"
 MOST_RECENT = 8
+
+LATEST_BOOT_AT_S = 2**37
+"""In the year 6325: a date can be made of any time before it."""
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -69,7 +78,7 @@ def parse_boot_at_s(stat: str) -> int:
     for line in stat.splitlines():
         if line.startswith("btime"):
             (boot_at_s,) = numbers(line.split()[1:2] or [""], "/proc/stat")
-            if not 0 <= boot_at_s < LATEST_BOOT_S:
+            if not 0 <= boot_at_s < LATEST_BOOT_AT_S:
                 raise Unreadable(f"/proc/stat: {boot_at_s} is no time of a boot")
             return int(boot_at_s)
     return 0

@@ -105,9 +105,10 @@ def redactor_for(host: Host, subjects: Sequence[Indicator], key: bytes) -> Redac
 def record(host: Host, subjects: Sequence[Indicator]) -> Seen:
     """Read every indicator and the machine's facts once, and return all that was read for it."""
     recording = RecordingHost(host)
-    indicators = asyncio.run(Sampler(recording, subjects, dict).sample())
+    # First, as it waits for GPUs that take their time; then they are there, as they are for the running agent.
     facts(recording)
     _hardware_id(recording)
+    indicators = asyncio.run(Sampler(recording, subjects, dict).sample())
     return Seen(files=dict(recording.files), answers=recording.answers(), indicators=indicators)
 
 

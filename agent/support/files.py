@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from agent.host.kernel import DEVICE
 from agent.host.mounts import parse_mounts
 from agent.host.recorded import Answers
+from agent.support import kernellog
 from agent.support.redaction import Kind, Redactor
 
 NEVER = re.compile(
@@ -20,6 +22,10 @@ _PROCESS = re.compile(r"/proc/\d+/(?:task/\d+/)?(?:stat|comm|status)")
 _SERIAL = re.compile(r"/sys/.*(?:serial|wwid|uuid|asset_tag|vpd_pg\w+|unique_id|nguid|eui)|/etc/machine-id")
 _KERNEL_S = frozenset({"0", "2"})
 """The parents of kernel threads: nobody, and kthreadd. Source: Linux, init/main.c, rest_init()."""
+
+_SESSIONS = "/run/systemd/sessions/"
+_SESSION = re.compile(r"(CLASS|USER)=(.*)")
+"""The lines of a session that are looked at; others have its addresses. Source: systemd, logind-session.c."""
 
 _BY_ID = "/dev/disk/by-id"
 _DISKS_BY_ID = ("ata-", "nvme-", "scsi-", "wwn-")
@@ -42,6 +48,7 @@ def without_names(files: Mapping[str, str], answers: Answers, redactor: Redactor
     for path, names in plain["listings"].items():
         plain["listings"][path] = list(_names(path, names))
     plain["links"] = {path: to for path, to in plain["links"].items() if _wanted(path)}
+    plain["users"] = [redactor.name(Kind.USER, user) for user in answers.users] if answers.users is not None else None
     redacted = msgspec.convert(redactor.plain(plain), Answers)
     sorted_names = {path: tuple(sorted(names)) for path, names in redacted.listings.items()}
     return kept, msgspec.structs.replace(redacted, listings=sorted_names)
@@ -60,6 +67,10 @@ def _wanted(path: str) -> bool:
 
 def _file(path: str, text: str, redactor: Redactor) -> str:
     """Return a file's text, by what it holds."""
+    if path == DEVICE:
+        return kernellog.without_names(text, redactor)
+    if path.startswith(_SESSIONS):
+        return _session(text, redactor)
     if _PROCESS.fullmatch(path):
         return redactor.text(_process(text, redactor))
     if path.endswith("/mountinfo"):
@@ -77,6 +88,14 @@ def _process(stat: str, redactor: Redactor) -> str:
         return stat
     redactor.left_out(Kind.PROCESS, name)
     return f"{before}(-){after}"
+
+
+def _session(text: str, redactor: Redactor) -> str:
+    """Return a session's file without whose it is."""
+    lines = (found for line in text.splitlines() if (found := _SESSION.fullmatch(line)) is not None)
+    return "".join(
+        f"{line[0]}\n" if line[1] == "CLASS" else f"USER={redactor.name(Kind.USER, line[2])}\n" for line in lines
+    )
 
 
 def _mounts(mountinfo: str, redactor: Redactor) -> str:

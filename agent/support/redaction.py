@@ -111,6 +111,10 @@ class Redactor:
         plain = text.strip()
         return text.replace(plain, self._note(kind, plain, self._alike(plain))) if plain else text
 
+    def name(self, kind: Kind, text: str) -> str:
+        """Return a made-up name of a host or a user; the same as wherever else it stands."""
+        return self._note(kind, text, f"{'host' if kind is Kind.HOST else 'user'}-{self._digest(text)[:6]}")
+
     def plain(self, value: Any) -> Any:
         """Return JSON-like data without what names anything, in its keys either."""
         match value:
@@ -140,10 +144,8 @@ class Redactor:
         if name != "word":
             return self._how[name](text)
         kind = self._words[text.lower()]
-        if kind is Kind.HOST:
-            return self._note(kind, text, f"host-{self._digest(text)[:6]}")
-        if kind is Kind.USER:
-            return self._note(kind, text, f"user-{self._digest(text)[:6]}")
+        if kind in {Kind.HOST, Kind.USER}:
+            return self.name(kind, text)
         return self._note(kind, text, self._alike(text))
 
     def _after(self, kind: Kind, found: str, instead: str | None) -> str:

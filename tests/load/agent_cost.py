@@ -30,7 +30,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -43,6 +43,8 @@ PSS_MB, CPU_S_A_MINUTE, START_S = 45.0, 0.05, 0.5
 STARTS = 7
 TOLD_EVERY = 20
 """Samples of PSS between two words on how it stands: five minutes."""
+WATCHED = ("Pss", "Pss_Anon")
+"""PSS as a whole, and what of it is the process's own: the rest moves with whoever else has the same files mapped."""
 DAEMON = "import sys; sys.modules['rich'] = None; import agent.compose, agent.daemon"
 """All that the daemon imports, and what it refuses to."""
 SLOWEST = 6
@@ -175,26 +177,27 @@ def slope(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def watch(pid: int, minutes: float) -> None:
     """Sample the agent's PSS, and say how fast it grows."""
-    samples: list[tuple[float, float]] = []
+    samples: dict[str, list[tuple[float, float]]] = {kind: [] for kind in WATCHED}
     began = time.monotonic()
     while time.monotonic() - began < minutes * 60:
         time.sleep(EVERY_S)
-        samples.append(((time.monotonic() - began) / 3600, memory_mb(family(pid), "Pss") * 1000))
-        if len(samples) % TOLD_EVERY == 0:
+        for kind, of in samples.items():
+            of.append(((time.monotonic() - began) / 3600, memory_mb(family(pid), kind) * 1000))
+        if len(samples["Pss"]) % TOLD_EVERY == 0:
             tell_slope(samples)
-    if len(samples) >= 6:
+    if len(samples["Pss"]) % TOLD_EVERY and len(samples["Pss"]) >= 6:
         tell_slope(samples)
 
 
-def tell_slope(samples: Sequence[tuple[float, float]]) -> None:
+def tell_slope(samples: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """Print what the last half of the samples says."""
-    half = samples[len(samples) // 2 :]
-    grows, error = slope(half)
-    print(
-        f"{samples[-1][0] * 60:5.0f} min: PSS {samples[-1][1] / 1000:.2f} MB; over the last {len(half)} samples"
-        f" ({(half[-1][0] - half[0][0]) * 60:.0f} min) {grows:+.0f} kB/h, standard error {error:.0f}",
-        flush=True,
-    )
+    told = []
+    for kind, of in samples.items():
+        half = of[len(of) // 2 :]
+        grows, error = slope(half)
+        told.append(f"{kind} {of[-1][1] / 1000:.2f} MB {grows:+.0f} kB/h (standard error {error:.0f})")
+    minutes = (half[-1][0] - half[0][0]) * 60
+    print(f"{of[-1][0] * 60:4.0f} min, the last {minutes:.0f}: " + "; ".join(told), flush=True)
 
 
 def beside_peers(pid: int, seconds: float, peers: Sequence[Peer]) -> int:

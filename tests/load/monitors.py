@@ -65,7 +65,7 @@ def _start(name: str, version: list[str], argv: list[str], folder: Path) -> Peer
     return Peer(name, version, process)
 
 
-def _every(stop: threading.Event, ask: Callable[[], object]) -> None:
+def _every(stop: threading.Event, name: str, ask: Callable[[], object]) -> None:
     """Ask at the agent's pace until the end; a question that fails is asked again, and told."""
 
     def run() -> None:
@@ -73,7 +73,7 @@ def _every(stop: threading.Event, ask: Callable[[], object]) -> None:
             try:
                 ask()
             except OSError as error:
-                print(f"a peer did not answer: {error}", file=sys.stderr)
+                print(f"{name} did not answer: {error}", file=sys.stderr)
 
     threading.Thread(target=run, daemon=True).start()
 
@@ -99,7 +99,7 @@ def node_exporter(folder: Path, stop: threading.Event) -> Peer:
             response.read()
 
     peer = _start("node_exporter", [program, "--version"], [program, f"--web.listen-address={address}"], folder)
-    _every(stop, scrape)
+    _every(stop, peer.name, scrape)
     return peer
 
 
@@ -143,7 +143,7 @@ def zabbix(folder: Path, stop: threading.Event) -> Peer:
             ask_zabbix(port, key)
 
     peer = _start("zabbix-agent2", [program, "-V"], [program, "-f", "-c", str(folder / "zabbix.conf")], folder)
-    _every(stop, ask)
+    _every(stop, peer.name, ask)
     return peer
 
 

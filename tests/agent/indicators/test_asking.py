@@ -66,6 +66,10 @@ def test_many_that_hang_do_not_outlast_the_patience(gate: threading.Event) -> No
     assert asked["last"].trouble == "not asked: others did not answer"
     again = ask({"last": wanted["last"]}, asked)
     assert again["last"].answer is True
+    gate.set()
+    asked["hung0"].wait(5)
+    time.sleep(0.1)
+    assert asked["last"].began_at is None, "a thread that came back asks nothing that nobody waits for"
 
 
 def test_what_is_no_longer_wanted_is_forgotten(gate: threading.Event) -> None:

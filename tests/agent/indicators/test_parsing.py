@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.host import Gpu, Gpus, Usage
+from agent.host import Gpu, Gpus, Unreadable, Usage
 from agent.host.cpus import parse_cpu_list
 from agent.host.disks import kind_of
 from agent.host.mounts import Mount, holding, parse_mounts
@@ -14,7 +14,7 @@ from agent.indicators.gpu import Kept, item_names, parse_gpus
 from agent.indicators.memory import parse_meminfo, parse_oom_kills
 from agent.indicators.network import parse_counters
 from agent.indicators.processes import parse_state
-from agent.indicators.system import parse_blocked
+from agent.indicators.system import parse_blocked, parse_uptime_s
 
 
 def ticks(**counts: float) -> dict[str, float]:
@@ -107,6 +107,14 @@ def test_a_kernel_that_does_not_count_oom_kills_says_nothing() -> None:
     assert parse_oom_kills("pgfault 1\n") is None
     assert parse_oom_kills("pgfault 1\noom_kill 3\n") == 3
     assert parse_blocked("cpu 1\n") is None
+
+
+def test_uptime_is_whole_seconds_and_what_is_none_is_told() -> None:
+    """An unreadable clock is a failure with the file's name, whatever is in its place."""
+    assert parse_uptime_s("7483.16 14821.02\n") == 7483
+    for text in ("", "\n", "up", "-7 1", "inf 1", "nan 1"):
+        with pytest.raises(Unreadable, match="/proc/uptime"):
+            parse_uptime_s(text)
 
 
 def test_a_process_name_cannot_pretend_a_state() -> None:

@@ -81,6 +81,16 @@ def test_a_file_system_that_hangs_fails_alone(bench: Callable) -> None:
         gate.set()
 
 
+def test_a_file_system_that_turns_read_only_is_told_at_the_next_look(bench: Callable) -> None:
+    """What is kept of the mounts holds only as long as the kernel's own list stays as it is."""
+    machine = bench("raid-degraded")
+    first = disks.read(machine.host, None)
+    mounts = machine.host.text("/proc/self/mountinfo")
+    machine.write("/proc/self/mountinfo", mounts.replace("/dev/md0 rw", "/dev/md0 ro"))
+    assert disks.read(machine.host, first.kept).values["read_only"]["/"] is True
+    assert first.values["read_only"]["/"] is False
+
+
 def test_a_disk_whose_sensor_hangs_fails_alone(bench: Callable) -> None:
     """An NVMe disk that lost its firmware answers no command for a minute."""
     machine, gate = bench("gpu-server"), threading.Event()
