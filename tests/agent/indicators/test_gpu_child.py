@@ -44,7 +44,7 @@ def clock() -> Clock:
 def child(library: Path, control: Control, clock: Clock) -> Iterator[Callable[..., GpuChild]]:
     made: list[GpuChild] = []
 
-    def make(*lines: str, hangs_after_s: float = 1.0, folder: Path = library, **more: str) -> GpuChild:
+    def make(*lines: str, hangs_after_s: float = 2.0, folder: Path = library, **more: str) -> GpuChild:
         control.say(*lines)
         variables = {"LD_LIBRARY_PATH": str(folder), "FAKE_NVML_CONTROL": str(control.file), **more}
         environment = {**os.environ, **variables}
@@ -277,7 +277,8 @@ def test_a_library_that_was_replaced_is_loaded_anew(
     first = asked._process
     shutil.copy(folder / LIBRARY, folder / "new")
     (folder / "new").replace(folder / LIBRARY)
-    asked.ask()  # it notices after its answer
+    asked.ask()  # it notices after its answer, and ends
+    first._process.wait(10)
     assert asked.ask().restarts == 0
     assert asked._process is not first
 
@@ -321,10 +322,10 @@ def test_processes_that_cannot_be_killed_are_not_waited_for_and_do_not_pile_up(
     folder = tmp_path / "silent"
     folder.mkdir()
     silent = Silent(folder)
-    asked = child(f"stuck {HANDLE} 0", hangs_after_s=0.3, FAKE_NVML_STUCK=str(folder / "file"))
+    asked = child(f"stuck {HANDLE} 0", FAKE_NVML_STUCK=str(folder / "file"))
     try:
         took_s, told = [], ""
-        ends_s = time.monotonic() + 20
+        ends_s = time.monotonic() + 30
         while "reboot the machine" not in told and time.monotonic() < ends_s:
             began_s = time.monotonic()
             told = why(asked, 0.2)
