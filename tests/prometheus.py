@@ -33,7 +33,8 @@ class Prometheus:
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
         self._folder = folder
-        self._port = free_port()
+        self._listen = f"127.0.0.1:{free_port()}"
+        self._address = f"http://{self._listen}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, config: Path) -> None:
@@ -43,14 +44,14 @@ class Prometheus:
             self._program,
             f"--config.file={config}",
             f"--storage.tsdb.path={self._folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
+            f"--web.listen-address={self._listen}",
         ]
         with log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self._folder)
-        for _ in range(300):
+        for _ in range(600):
             assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()
-            with contextlib.suppress(OSError):
-                self._get("/-/ready")
+            # Not there yet, or there and still reading its files: 503.
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self._address}/-/ready", timeout=10):
                 return
             time.sleep(0.1)
         raise AssertionError("Prometheus does not answer")
@@ -73,7 +74,7 @@ class Prometheus:
 
     def _get(self, path: str) -> bytes:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as response:
+            with urllib.request.urlopen(f"{self._address}{path}", timeout=10) as response:
                 return response.read()
         except urllib.error.HTTPError as error:
             with error:

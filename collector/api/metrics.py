@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -23,6 +23,8 @@ PATIENCE_S = 1.0
 """How long they wait for the database; it being slow is when they are wanted most."""
 TOGETHER = 25
 """Machines read and made text of at a time."""
+SENT_WITHIN_S = 60.0
+"""A client that takes nothing is let go; Prometheus waits for ten seconds, unless it is told otherwise."""
 LEVEL = 3
 """Of compression: a higher one takes twice the time for a tenth less."""
 
@@ -93,8 +95,9 @@ class Metrics:
                 while found:
                     await asyncio.to_thread(_add, exposition, found)
                     found = await scrape.machines(conn, found[-1].hardware_id, TOGETHER)
-            body = await asyncio.to_thread(_body, exposition, openmetrics=openmetrics, packed=packed)
-        return _made(body, OPENMETRICS if openmetrics else TEXT, packed=packed)
+            parts = await asyncio.to_thread(_parts, exposition, openmetrics=openmetrics, packed=packed)
+        headers = _headers(OPENMETRICS if openmetrics else TEXT, packed=packed)
+        return Answer(body=None, stream=lambda: _sent(request, parts, headers))
 
     async def _ask(self) -> None:
         """Ask the database how many commands are open, unless it was asked just now; wait for it a moment only."""
@@ -124,25 +127,42 @@ def _let_others_run() -> None:
     time.sleep(0)
 
 
-def _body(exposition: Exposition, *, openmetrics: bool, packed: bool) -> bytes:
-    """Return the whole text; a family at a time, as one step over all of it would hold up everything else."""
+def _parts(exposition: Exposition, *, openmetrics: bool, packed: bool) -> list[bytes]:
+    """Return the whole text in parts, a family each: one step over all of it would hold up everything else."""
     packer = zlib.compressobj(LEVEL, wbits=GZIP)
     parts = []
     for family in exposition.text(openmetrics=openmetrics):
         parts.append(packer.compress(family.encode()) if packed else family.encode())
         _let_others_run()
-    return b"".join([*parts, packer.flush()] if packed else parts)
+    return [*parts, packer.flush()] if packed else parts
+
+
+async def _sent(request: web.Request, parts: Sequence[bytes], headers: Mapping[str, str]) -> web.StreamResponse:
+    """Send the parts, each once the one before has left."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = sum(map(len, parts))
+    try:
+        async with asyncio.timeout(SENT_WITHIN_S):
+            await response.prepare(request)
+            for part in parts:
+                await response.write(part)
+            await response.write_eof()
+    except (TimeoutError, ConnectionError):  # Prometheus has given up, and notes it itself
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def _answer(request: web.Request, body: bytes, content_type: str) -> Answer:
     packed = gzip_accepted(request.headers.get("Accept-Encoding", ""))
-    return _made(gzip.compress(body, LEVEL) if packed else body, content_type, packed=packed)
+    headers = _headers(content_type, packed=packed)
+    return Answer(body=gzip.compress(body, LEVEL) if packed else body, content_type=content_type, headers=headers)
 
 
-def _made(body: bytes, content_type: str, *, packed: bool) -> Answer:
-    headers = {"X-Content-Type-Options": "nosniff", "Vary": "Accept, Accept-Encoding"}
-    return Answer(
-        body=body,
-        content_type=content_type,
-        headers={**headers, "Content-Encoding": "gzip"} if packed else headers,
-    )
+def _headers(content_type: str, *, packed: bool) -> dict[str, str]:
+    plain = {
+        "Content-Type": content_type,
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Accept, Accept-Encoding",
+    }
+    return {**plain, "Content-Encoding": "gzip"} if packed else plain

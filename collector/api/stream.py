@@ -13,7 +13,7 @@ from collector.api.routing import Answer, Caller, Route
 from collector.feed import Change, ChangeKind, Feed, Subscription
 from shared.codes import Code, Trouble
 
-MOST_STREAMS = 200
+MOST_STREAMS = 100
 """Open at once in this process; each may have a thousand changes waiting."""
 HEARTBEAT_S = 15.0
 """A comment when nothing else is said, so that a proxy does not take the stream for dead."""
@@ -35,12 +35,10 @@ class Stream:
 
     Args:
         feed: Where they come from.
-        most: Streams open at once.
     """
 
-    def __init__(self, feed: Feed, most: int = MOST_STREAMS) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._most = most
         self._open = 0
         # Numbers of another process mean nothing here.
         self._epoch = secrets.token_hex(4)
@@ -65,8 +63,8 @@ class Stream:
         """Begin to tell what changes."""
         kinds = frozenset(words_in(request, "kind", ChangeKind)) or frozenset(ChangeKind)
         hardware_id = request.query.get("hardware_id", "")
-        if self._open >= self._most:
-            raise Trouble(Code.SLOW_DOWN, f"{self._most} streams are open, which is the most")
+        if self._open >= MOST_STREAMS:
+            raise Trouble(Code.SLOW_DOWN, f"{MOST_STREAMS} streams are open, which is the most")
 
         def wanted(change: Change) -> bool:
             if change.kind is ChangeKind.RESYNC:

@@ -15,10 +15,11 @@ MBIT = 125_000
 
 
 class Shown(StrEnum):
-    """What of a reading becomes a series: its number, or that it is there as a 1."""
+    """What of a reading becomes a series: its number, that it is there as a 1, or whether it is a certain word."""
 
     NUMBER = "number"
     THERE = "there"
+    WORD = "word"
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -34,6 +35,7 @@ class Figure(Struct, frozen=True, kw_only=True):
         times: What the number is multiplied by to get the base unit.
         divide_by: What it is divided by.
         shown: What becomes a series.
+        word: The reading that is a 1, where others are a 0.
     """
 
     indicator: str
@@ -44,6 +46,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     times: int = 1
     divide_by: int = 1
     shown: Shown = Shown.NUMBER
+    word: str = ""
 
 
 def gauge(

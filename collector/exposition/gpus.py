@@ -96,5 +96,7 @@ GPU = (
     _gpu("nvlinks_active", "nvlinks_active", "NVLinks that work."),
     _gpu_counter("nvlink_errors", "nvlink_errors", "Errors on the GPU's NVLinks."),
     _gpu("processes", "processes", "Processes that use the GPU."),
+    _gpu("ecc_mode", "ecc_enabled", "1 if errors of memory are corrected."),
+    _gpu("mig", "mig_enabled", "1 if the GPU is split (MIG)."),
     _gpu("persistence", "persistence", "1 if the driver stays loaded without a user."),
 )

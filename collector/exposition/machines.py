@@ -216,7 +216,13 @@ def _reading(series: _Series, figure: Figure, value: object) -> None:
 
 
 def _shown(figure: Figure, value: object) -> str | None:
-    return "1" if figure.shown is Shown.THERE else number(value, figure.times, figure.divide_by)
+    match figure.shown:
+        case Shown.THERE:
+            return "1"
+        case Shown.WORD:
+            return "1" if value == figure.word else "0"
+        case Shown.NUMBER:
+            return number(value, figure.times, figure.divide_by)
 
 
 def _gpu_info(series: _Series, indicators: Indicators) -> None:

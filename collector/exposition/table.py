@@ -1,7 +1,8 @@
 """Which readings of a machine's report are shown, under which name and in which unit: a table and nothing else."""
 
-from collector.exposition.figures import MBIT, MEGA, Figure, counter, gauge, ms, share
+from collector.exposition.figures import MBIT, MEGA, PREFIX, Figure, Shown, counter, gauge, ms, share
 from collector.exposition.gpus import GPU, KERNEL_LOG
+from collector.exposition.text import Family
 
 _CPU = (
     gauge("cpu", "logical_cpus", "cpus", "CPUs the kernel schedules on."),
@@ -52,12 +53,35 @@ _DISKS = (
     share("disks", "busy_percent", "disk_busy", "Share of time with a request in flight.", "device"),
     gauge("disks", "temperature_celsius", "disk_temperature_celsius", "Temperature of the device.", "device"),
     counter("disks", "io_errors", "disk_io_errors", "Requests that ended in an error since boot.", "device"),
+    share("disks", "pressure_some_percent", "disk_pressure", "Share of time some task waited for a disk."),
+    counter("disks", "io_timeouts", "disk_io_timeouts", "Requests that timed out since boot.", "device"),
+    Figure(
+        indicator="disks",
+        reading="error",
+        item="mountpoint",
+        family=Family(name=f"{PREFIX}filesystem_unreadable", words="1 for each file system that does not answer."),
+        shown=Shown.THERE,
+    ),
     gauge("arrays", "missing_disks", "array_missing_disks", "Disks that the array lacks.", "array"),
+    share("arrays", "rebuilt_percent", "array_rebuilt", "How much of a rebuild or check is done.", "array"),
+    Figure(
+        indicator="smart",
+        reading="health",
+        item="device",
+        family=Family(name=f"{PREFIX}disk_failing", words="1 if the disk itself says that it fails."),
+        shown=Shown.WORD,
+        word="failed",
+    ),
     share("smart", "wear_percent", "disk_wear", "Share of the device's rated life that is used up.", "device"),
     share("smart", "spare_percent", "disk_spare", "Share of spare blocks that is left.", "device"),
     counter("smart", "media_errors", "disk_media_errors", "Reads and writes the device could not do.", "device"),
     gauge("smart", "reallocated_sectors", "disk_reallocated_sectors", "Sectors replaced by spare ones.", "device"),
     gauge("smart", "pending_sectors", "disk_pending_sectors", "Sectors that could not be read.", "device"),
+    gauge(
+        "smart", "uncorrectable_sectors", "disk_uncorrectable_sectors", "Sectors that a scan could not read.", "device"
+    ),
+    counter("smart", "cable_errors", "disk_cable_errors", "Transfers that arrived damaged.", "device"),
+    gauge("smart", "power_on_hours", "disk_power_on_seconds", "How long the disk has run.", "device", times=3600),
 )
 
 _NETWORK = (
@@ -103,6 +127,9 @@ _SYSTEM = (
     gauge("system", "users_logged_in", "users_logged_in", "Sessions of users."),
     gauge("processes", "total", "processes", "Processes."),
     gauge("processes", "uninterruptible", "processes_uninterruptible", "Processes that cannot be killed (state D)."),
+    gauge("processes", "stuck", "processes_stuck", "Processes that have been in state D for five minutes."),
+    share("processes", "threads_used_percent", "threads_used", "Share of the threads there may be."),
+    share("processes", "open_files_used_percent", "open_files_used", "Share of the open files there may be."),
     gauge("processes", "zombies", "processes_zombie", "Processes not collected by their parent (state Z)."),
     gauge("agent", "resident_bytes", "agent_memory_bytes", "Memory of the agent's process."),
     counter("agent", "cpu_s", "agent_cpu_seconds", "CPU time of the agent's process."),

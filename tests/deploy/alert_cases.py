@@ -82,6 +82,8 @@ CASES: dict[str, Case] = {
     "RackproofFilesystemReadOnly": one("filesystem_read_only", "1x20", "0x20", 10, HOME),
     "RackproofDiskErrors": one("kernel_io_errors_total", ONCE, NONE, 40, SDA),
     "RackproofArrayDegraded": one("array_missing_disks", "1x20", "0x20", 10, 'array="md0"'),
+    "RackproofDiskFailing": one("disk_failing", "1x20", "0x20", 10, SDA),
+    "RackproofFilesystemUnreadable": one("filesystem_unreadable", "1x30", "1x4 _x30", 20, HOME),
     "RackproofDiskWorn": one("disk_wear_ratio", "0.99x90", "0.2x90", 70, SDA),
     "RackproofCpuThrottled": one("cpu_throttles_total", "0+5x60", ONCE, 40, 'package="package 0"'),
     "RackproofUnitsFailed": one("failed_units", "2x60", "0x60", 40),

@@ -69,15 +69,11 @@ def fleet(tmp_path_factory, missing):
     try:
         server.start()
         assert agent.ended(agent.order(kind="access_grant", username="dora")["command_id"])["state"] == "succeeded"
-        with collector.database() as database:
-            reason = [{"code": "gpu_lost", "state": "unhealthy", "item": "index 7", "words": "7 of 8"}]
-            database.execute(
-                "UPDATE live SET gpus_expected = 8, health_reasons = ? WHERE hardware_id = ?",
-                (json.dumps(reason), server.hardware_id),
-            )
+        collector.ask("PUT", f"/v1/machines/{server.hardware_id}/gpus_expected", {"gpus_expected": 8})
         prometheus.start(config(folder, collector))
         wait_for(lambda: prometheus.query("min(count_over_time(up[1m])) > 8"), 40, "some scrapes")
-        wait_for(lambda: prometheus.query('ALERTS{alertstate="firing"}'), 20, "an alert")
+        for what in ('ALERTS{alertstate="firing"}', "rackproof_machine_health_reason_items"):
+            wait_for(lambda what=what: prometheus.query(what), 40, what)
         yield prometheus, server.hardware_id
     finally:
         prometheus.stop()

@@ -84,6 +84,12 @@ async def held_up(longest: list[float]) -> None:
         longest.append(time.perf_counter() - began - TICK_S)
 
 
+def lateness(late: list[float]) -> str:
+    """Return the 99th percentile and the most, in milliseconds."""
+    ordered = sorted(late)
+    return f"{1000 * ordered[int(len(ordered) * 0.99)]:.1f}, {1000 * ordered[-1]:.1f}"
+
+
 async def measure(machines: int) -> None:
     """Print what scrapes cost, packed and plain."""
 
@@ -102,17 +108,15 @@ async def measure(machines: int) -> None:
             late: list[float] = []
             watching = asyncio.create_task(held_up(late))
             print(f"{'':10} {'s':>6} {'MB':>7} {'lines':>9}   event loop late, ms: p99, most")
+            await asyncio.sleep(2)
+            print(f"{'no scrape':36}   {lateness(late)}")
             for encoding in ("gzip", "gzip", "gzip", "identity", "identity"):
                 late.clear()
                 argv = [sys.executable, "-c", FETCH, str(server.make_url("/metrics/machines")), token, encoding]
                 client = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
                 out, _ = await client.communicate()
                 took, size, lines = out.split()
-                ordered = sorted(late)
-                print(
-                    f"{encoding:10} {float(took):6.2f} {int(size) / 1e6:7.2f} {int(lines):9}"
-                    f"   {1000 * ordered[int(len(ordered) * 0.99)]:.1f}, {1000 * ordered[-1]:.1f}"
-                )
+                print(f"{encoding:10} {float(took):6.2f} {int(size) / 1e6:7.2f} {int(lines):9}   {lateness(late)}")
             watching.cancel()
         await database.close()
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")

@@ -221,17 +221,13 @@ async def test_machines_figures_come_packed_and_in_openmetrics(served, database)
     assert {one.name for one in read_openmetrics(text)} <= {name.removesuffix("_total") for name in FAMILIES}
 
 
-NOT_YET = frozenset({"arrays", "cpu", "disks", "gpu", "kernel_log", "memory", "network", "smart", "system"})
-"""Indicators that do not measure all of it yet."""
-
-
 def test_every_reading_that_is_shown_is_one_that_is_measured():
     """No line of the table waits for a reading that no indicator describes."""
     described = {
         f"{one.name}.{name}" for one in load(agent.indicators, "INDICATOR", Indicator) for name in one.describes
     }
     shown = {f"{one.indicator}.{one.reading}" for one in FIGURES}
-    assert {one for one in shown - described if one.partition(".")[0] not in NOT_YET} == set()
+    assert shown - described == set()
 
 
 def test_no_two_readings_make_the_same_series():
