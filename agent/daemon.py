@@ -1,6 +1,7 @@
 """The running agent: one TaskGroup, the list of its loops."""
 
 import asyncio
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -69,9 +70,10 @@ class Daemon:
         self._public_key = key.public_key().public_bytes_raw()
         self._tls = tls_context(settings.ca_file)
         self._database = Database(settings.state_file)
-        self._outbox = Outbox(self._database)
-        self._journal = Journal(self._database)
         self._boot_id = inventory.boot_id(host)
+        self._run_id = secrets.token_hex(8)
+        self._outbox = Outbox(self._database, boot_id=self._boot_id)
+        self._journal = Journal(self._database)
         self._facts = inventory.facts(host)
         self._signatory = Signatory(key, self._boot_id, version, lambda: datetime.now(UTC))
         self._mail = Mail()
@@ -145,14 +147,16 @@ class Daemon:
         return self._signatory.benchmark(order, envelope, started_at, components, figures(components), answered)
 
     async def _report(self) -> None:
-        """Take one health report and put it into the outbox."""
+        """Take one health report and put it into the outbox; one that cannot be kept is missed by its number."""
         try:
             indicators = await self._sampler.sample()
             self._outbox.add(self._boot_id, datetime.now(UTC), indicators)
-            self._mail.notify()
-            self._tell()
         except Trouble as trouble:
-            log.error("report.not_kept", code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
+            seq = self._outbox.lose(trouble)
+            log.error("report.not_kept", seq=seq, code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
+        else:
+            self._mail.notify()
+        self._say()
 
     async def _inventory(self) -> None:
         facts = await asyncio.to_thread(inventory.facts, self._host)
@@ -190,6 +194,7 @@ class Daemon:
             agent_version=self._version,
             policy_hash=digest(self._settings),
             facts=self._facts,
+            run_id=self._run_id,
         )
 
     def _on_answer(self) -> None:

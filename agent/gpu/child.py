@@ -163,7 +163,7 @@ class GpuChild:
     def _may_start(self) -> bool:
         """Return whether a process may be started now; if not, the trouble says why."""
         if len(self._unended) >= MOST_UNENDED:
-            stuck = f"{len(self._unended)} GPU probes hang in the driver and cannot be ended: reboot the machine"
+            stuck = f"{len(self._unended)} GPU probes hang in the kernel and cannot be ended: reboot the machine"
             if stuck not in self._trouble:
                 self._trouble = "; ".join(filter(None, (self._trouble or self._why_spared(), stuck)))
             return False
@@ -240,7 +240,7 @@ class GpuChild:
         """Return what is known now, fresh or not, and what happened."""
         waiting = self._waiting()
         spared = active(self._spared, self._now_s())
-        probe = self._trouble or waiting or self._why_spared() or "ok"
+        probe = self._trouble or waiting or "ok"
         if not self._trouble and self._last is not None and self._last[0] >= self._before_s:
             return replace(self._last[1], probe=probe, restarts=self._restarts)
         why = probe if probe != "ok" else "the GPU probe has not answered yet"

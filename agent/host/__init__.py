@@ -235,10 +235,6 @@ class GpuUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown 
         self.without_driver = without_driver
 
 
-class KernelLogUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
-    """There is no kernel log here, or this user may not read it; the text says what to do."""
-
-
 class Unreadable(ValueError):  # noqa: N818 - a fact about the machine, shown as an indicator's text
     """A file does not hold what the kernel documents; the text says which and what was missing."""
 
@@ -254,6 +250,10 @@ def numbers(words: Sequence[str], path: str) -> tuple[float, ...]:
         return tuple(float(word) for word in words)
     except ValueError:
         raise Unreadable(f"{path}: a number was expected in {' '.join(words)[:80]!r}") from None
+
+
+class KernelLogUnreadable(Exception):  # noqa: N818 - a fact about the machine, shown as an indicator's text
+    """There is no kernel log here, or this user may not read it; the text says what to do."""
 
 
 def text_or_none(host: Host, path: str) -> str | None:

@@ -56,12 +56,10 @@ LIFE_LEFT = (231, 233, 202, 177, 173)
 NVME: Mapping[str, str] = {
     "percentage-used": "wear_percent",
     "available-spare": "spare_percent",
-    "available-spare-threshold": "spare_threshold_percent",
     "media-errors": "media_errors",
     "power-on-hours": "power_on_hours",
     "unsafe-shutdowns": "unsafe_shutdowns",
     "critical-warning": "critical_warning",
-    "temperature": "temperature_celsius",
 }
 """Names in smartd's NVMe attribute log. Source: smartmontools 7.5, src/smartd.cpp, write_nvme_attrlog."""
 
@@ -159,9 +157,10 @@ def _readings(bus: str, state_text: str, log_tail: str) -> dict[str, Scalar]:
     else:
         found.update(parse_nvme(state, log) if bus == "nvme" else parse_scsi(log))
     if state_text.startswith("#"):
-        found["self_test_errors"] = state.get("self-test-errors", 0)
+        found["self_test_errors"] = state.get("self-test-errors")
     if state_text.startswith("#") or "critical_warning" in found:
         found["health"] = "failed" if FAILING & set(warnings) or found.get("critical_warning") else "passed"
+        found["critical_warning"] = found.get("critical_warning") or None
     return found
 
 
@@ -242,15 +241,13 @@ INDICATOR = Indicator(
         "health": "by disk: failed where the disk says so itself: health status, pre-fail attribute, critical warning",
         "warnings": "by disk: what smartd warned of and has not taken back",
         "logged_at": "by disk: when smartd last read it, UTC or local as smartd writes it",
-        "self_test_errors": "by disk: failed self-tests in its log",
+        "self_test_errors": "by disk: failed self-tests in its log; left out while 0",
         "error_log_entries": "by disk: entries of its own error log, ever",
         "wear_percent": "by SSD: endurance used; over 100 is possible with NVMe",
         "spare_percent": "by NVMe disk: spare blocks left",
-        "spare_threshold_percent": "by NVMe disk: spare blocks below which it warns",
         "media_errors": "by NVMe or SCSI disk: data that could not be read back right, ever",
-        "critical_warning": "by NVMe disk: bits of its critical warning; 0 is none",
+        "critical_warning": "by NVMe disk: bits of its critical warning; left out while 0",
         "unsafe_shutdowns": "by NVMe disk: times its power went without a word",
-        "temperature_celsius": "by NVMe disk: at smartd's last look",
         "reallocated_sectors": "by ATA disk: sectors replaced by spare ones (attribute 5)",
         "pending_sectors": "by ATA disk: sectors that could not be read and wait for a write (attribute 197)",
         "uncorrectable_sectors": "by ATA disk: sectors that a scan could not read (attribute 198)",

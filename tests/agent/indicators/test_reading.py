@@ -232,7 +232,8 @@ def test_a_machine_without_nvidia_is_absent_and_nobody_is_asked(recorded: Callab
 def test_gpus_without_a_driver_are_counted_and_told_with_the_remedy(bench: Callable) -> None:
     """They are on the bus, NVML sees none."""
     machine = bench("gpu-server")
-    machine.answer(gpus=None, gpu_error="libnvidia-ml.so.1 is missing: install the NVIDIA driver")
+    error = "libnvidia-ml.so.1 is missing: install the NVIDIA driver"
+    machine.answer(gpus=None, gpu_error=error, gpu_refused=True, gpu_without_driver=True)
     values = gpu.read(machine.host, None).values
     assert (values["on_pci_bus"], values["seen_by_nvml"]) == (8, 0)
     assert values["probe"] == (

@@ -105,6 +105,15 @@ def test_a_flood_of_one_event_leaves_the_others_visible() -> None:
     assert values["xid_last"] == {"0000:05:00.0": "79: GPU has fallen off the bus, at 2023-11-14 22:13:20 UTC"}
 
 
+def test_an_event_that_comes_again_is_among_the_latest() -> None:
+    """Though it was the first of many."""
+    others = [f"I/O error, dev sd{chr(97 + n)}, sector 1 op 0x0" for n in range(MOST_RECENT)]
+    recent = values_of(tallied(EMPTY, said(LOST, *others, LOST)))["recent"]
+    assert isinstance(recent, dict)
+    assert list(recent.values())[-1] == "0000:05:00.0: Xid 79, GPU has fallen off the bus"
+    assert len(recent) == MOST_RECENT
+
+
 def test_a_restart_gives_the_same_counts_though_the_log_was_overwritten(keeping: Keeping) -> None:
     """And goes on from there: what was counted before is not counted twice, what was read is not called lost."""
     keeping.log = said(LOST, "a", LOST)
