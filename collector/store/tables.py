@@ -67,6 +67,8 @@ machine = Table(
     Column("provider_agent_status", String, nullable=False),
     Column("health_indicators", Json),
     one_of("provider_agent_status", ProviderAgentStatus),
+    # What lists are searched and sorted by, without the width of the rows.
+    Index("ix_machine_listed", "hardware_id", "customer_id", "gpu_model", "cpu_model", "os"),
 )
 
 listing = Table(

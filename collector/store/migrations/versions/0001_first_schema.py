@@ -93,6 +93,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hardware_id", name=op.f("pk_machine")),
     )
     op.create_index(op.f("ix_machine_customer_id"), "machine", ["customer_id"], unique=False)
+    op.create_index(
+        "ix_machine_listed", "machine", ["hardware_id", "customer_id", "gpu_model", "cpu_model", "os"], unique=False
+    )
     op.create_table(
         "enrollment_token",
         sa.Column("token_id", sa.String(), nullable=False),
