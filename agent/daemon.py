@@ -22,6 +22,7 @@ from agent.journal import Journal
 from agent.link import Link, tls_context
 from agent.outbox import Outbox
 from agent.outcomes import Signatory
+from agent.path import Path
 from agent.privileged import Wiper, wiper_argv
 from agent.schedule import Schedule
 from agent.status import write_status
@@ -69,16 +70,17 @@ class Daemon:
         self._public_key = key.public_key().public_bytes_raw()
         self._tls = tls_context(settings.ca_file)
         self._database = Database(settings.state_file)
-        self._outbox = Outbox(self._database)
-        self._journal = Journal(self._database)
         self._boot_id = inventory.boot_id(host)
         self._run_id = secrets.token_hex(8)
+        self._outbox = Outbox(self._database, boot_id=self._boot_id)
+        self._journal = Journal(self._database)
         self._facts = inventory.facts(host)
         self._signatory = Signatory(key, self._boot_id, version, lambda: datetime.now(UTC))
         self._mail = Mail()
         self._tenants = tenants(self._journal.of_kinds(PRIVILEGED_KINDS))
         self._link_state = "starting"
         self._lag_ms = 0.0
+        self._way = Path()
         self._sampler = make_sampler(self._own)
         self._worker = Worker(
             self._pinned, self._journal, self._doers(), self._signatory.failure, self._mail.pass_on, self._on_answer
@@ -91,7 +93,7 @@ class Daemon:
             on_command=self._worker.take,
             on_intervals=self._on_intervals,
         )
-        self._link = Link(ends, self._mail, self._tls, self._on_link)
+        self._link = Link(ends, self._mail, self._tls, self._on_link, self._way)
         self._schedule = Schedule(self._report, self._inventory)
 
     async def run(self) -> None:
@@ -145,14 +147,16 @@ class Daemon:
         return self._signatory.benchmark(order, envelope, started_at, components, figures(components), answered)
 
     async def _report(self) -> None:
-        """Take one health report and put it into the outbox."""
+        """Take one health report and put it into the outbox; one that cannot be kept is missed by its number."""
         try:
             indicators = await self._sampler.sample()
             self._outbox.add(self._boot_id, datetime.now(UTC), indicators)
-            self._mail.notify()
-            self._tell()
         except Trouble as trouble:
-            log.error("report.not_kept", code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
+            seq = self._outbox.lose(trouble)
+            log.error("report.not_kept", seq=seq, code=trouble.code, detail=trouble.detail, remedy=trouble.remedy)
+        else:
+            self._mail.notify()
+        self._say()
 
     async def _inventory(self) -> None:
         facts = await asyncio.to_thread(inventory.facts, self._host)
@@ -176,7 +180,7 @@ class Daemon:
             "dropped_samples": self._outbox.dropped(),
             "configuration_hash": digest(self._settings),
         }
-        return {"agent": agent}
+        return {"agent": agent, "network": self._way.readings()}
 
     def _machine(self) -> Machine:
         return Machine(

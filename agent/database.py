@@ -15,7 +15,8 @@ from shared.codes import Code, Trouble
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sample (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, boot_id TEXT NOT NULL, collected_at TEXT NOT NULL, indicators BLOB NOT NULL
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, boot_id TEXT NOT NULL, collected_at TEXT NOT NULL,
+    since_boot_s REAL NOT NULL, indicators BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS command (
     command_id TEXT PRIMARY KEY, order_sha256 TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,

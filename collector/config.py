@@ -27,7 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             told to people. Empty for the address listened on.
         heartbeat_s: Seconds between two health reports; at most 20, so that one that is lost makes nobody stale.
         commit_every_s: Longest time a report waits for its group commit.
-        health_kept_h: Hours that single health reports are kept.
+        health_kept_h: Hours that the numbers of every single health report are kept; coarser ones stay longer.
         bandwidth_server: Address of the measuring server ("https://measure.example:8480"); empty for none.
         bandwidth_server_key: Its public key, hex, as `rackproof bandwidth-server --show-key` prints it.
         challenge_mode: "off"; "shadow": answers are checked and told, and count for nothing; "on".
@@ -42,7 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()
     heartbeat_s: Annotated[float, Meta(ge=0.5, le=20)] = 15.0
     commit_every_s: Annotated[float, Meta(gt=0, le=5)] = 0.2
-    health_kept_h: Annotated[int, Meta(ge=1, le=24 * 31)] = 48
+    health_kept_h: Annotated[int, Meta(ge=1, le=24 * 31)] = 24
     bandwidth_server: str = ""
     bandwidth_server_key: str = ""
     challenge_mode: Literal["off", "shadow", "on"] = "shadow"

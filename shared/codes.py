@@ -77,10 +77,13 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     REFERENCE_MISSING = "reference_missing"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    RANGE_TOO_LARGE = "range_too_large"
+    HISTORY_UNREADABLE = "history_unreadable"
     STORE_UNAVAILABLE = "store_unavailable"
     INTERNAL = "internal"
     # local
     NOT_INSTALLED = "not_installed"
+    CANNOT_CREATE = "cannot_create"
     BAD_CONFIGURATION = "bad_configuration"
     STATE_UNWRITABLE = "state_unwritable"
     STATE_CORRUPT = "state_corrupt"
@@ -155,9 +158,12 @@ MEANING: dict[Code, str] = {
     Code.CONFLICT: "The request does not fit what is stored.",
     Code.REFERENCE_MISSING: "The request names an object that does not exist.",
     Code.IDEMPOTENCY_MISMATCH: "The Idempotency-Key was used before with another request.",
+    Code.RANGE_TOO_LARGE: "The answer would hold too many values; ask for less time, fewer series or longer steps.",
+    Code.HISTORY_UNREADABLE: "A stored part of a machine's history cannot be read back; the rest can.",
     Code.STORE_UNAVAILABLE: "The database cannot be used right now; nothing was changed.",
     Code.INTERNAL: "Something broke on our side; the log has the details under the request id.",
     Code.NOT_INSTALLED: "A library that this part needs is not installed.",
+    Code.CANNOT_CREATE: "The file cannot be made, or is there already; nothing is overwritten.",
     Code.BAD_CONFIGURATION: "The configuration has an unknown or unacceptable setting.",
     Code.STATE_UNWRITABLE: "The state directory cannot be written.",
     Code.STATE_CORRUPT: "A file of the state directory cannot be read back.",

@@ -6,6 +6,7 @@ Unknown fields are ignored, so that either end can be upgraded first; unknown ty
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -25,7 +26,10 @@ SUBPROTOCOL = "rackproof.v1"
 """WebSocket subprotocol both ends insist on."""
 
 MAX_MESSAGE_BYTES = 65_536
-"""Largest text frame; a health report of an 8-GPU server is below 8 kB, an order or a result below 16 kB."""
+"""Largest text frame; a health report of an 8-GPU server is below 16 kB, an order or a result below 16 kB."""
+
+MOST_LOST = 64
+"""Ranges of lost reports told at once; each is an interruption of its own."""
 
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A counter that fits a 64-bit signed column."""
@@ -147,13 +151,36 @@ class Welcome(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"
     signature: Signature
 
 
-class Health(Struct, frozen=True, kw_only=True, tag_field="type", tag="health"):
-    """Agent: one health report. `seq` grows by one a report for the life of the outbox, over restarts and boots."""
+class LossReason(StrEnum):
+    """Why an agent could not keep a report until it was delivered."""
+
+    DISK_FULL = "disk_full"
+    DISK_FAILED = "disk_failed"
+    OUTBOX_FULL = "outbox_full"
+
+
+class Lost(Struct, frozen=True, kw_only=True):
+    """Numbers of reports that could not be kept, both ends included. `reason`: a `LossReason`, or a newer word."""
+
+    first: Sequence
+    last: Sequence
+    reason: Name
+
+
+class Health(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="health"):
+    """
+    Agent: one health report. `seq` grows by one a report for the life of the outbox, over restarts and boots.
+
+    `age_s`: how long before it was sent it was made, by a clock that nobody sets; null for another boot's.
+    `lost`: the numbers right before this one that no report will come for.
+    """
 
     seq: Sequence
     boot_id: Name
     collected_at: Moment
     indicators: Indicators
+    age_s: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    lost: Annotated[tuple[Lost, ...], Meta(max_length=MOST_LOST)] = ()
 
     def __post_init__(self) -> None:
         """Refuse a time that cannot be stored."""

@@ -1,17 +1,45 @@
-"""A machine's health over time."""
+"""A machine's health: now, over time, and what of it is missing."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 
+from collector.api.ranges import Wanted, only, range_in, wanted_in
 from collector.api.records import key_in
-from collector.api.routing import Answer, Caller, Route, whole
-from collector.store import health
-from collector.store.engine import Database
+from collector.api.routing import Answer, Caller, Page, Route, truth, whole
+from collector.api.timelines import GapShown, SeriesName, Timeline, opened, shown, timeline
+from collector.history.gaps import Gap, silence
+from collector.history.series import parts
+from collector.history.tiers import DAY, Tier
+from collector.store import gaps, health, history
+from collector.store.engine import Connection, Database
+from collector.store.gaps import GapRow
+from collector.store.health import Newest
+from collector.store.history import Logged
+from shared.codes import Code, Trouble
 
 MOST_SAMPLES = 1_000
+MOST_GAPS = 1_000
+RANGE = {
+    "from": "start of the range, ISO 8601 with a zone; a day before its end unless given",
+    "to": "end of the range, excluded; now unless given",
+}
+
+
+class Latest(Struct, frozen=True, kw_only=True):
+    """A machine's newest report; null throughout where it has sent none. `at`: by the collector's clock."""
+
+    hardware_id: str
+    at: datetime | None
+    age_s: float | None
+    received_at: datetime | None
+    seq: int | None
+    boot_id: str | None
+    indicators: Any
 
 
 class History:
@@ -19,30 +47,141 @@ class History:
     Serves health over time.
 
     Args:
-        database: Holds the samples.
+        database: Holds it.
         now: The clock.
+        kept: The tiers, the finest first.
+        every: The usual distance of reports.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], kept: tuple[Tier, ...], every: timedelta
+    ) -> None:
         self._database = database
         self._now = now
+        self._kept = kept
+        self._every = every
 
     def routes(self) -> list[Route]:
         """Return the operations on health."""
+        samples = {"hours": "how far back, 1 to 48", "limit": f"at most, 1 to {MOST_SAMPLES}"}
+        fine = {"resolution": "raw, 1m, 15m, 1h; auto unless given", "series": "names with commas between; * is any"}
+        missing = {"limit": f"at most, 1 to {MOST_GAPS}", "filled": "true to show also what came in after all"}
         return [
-            Route(
-                method="GET",
-                path="/v1/machines/{key}/health",
-                handler=self.samples,
-                summary="A machine's health reports of the last hours, newest first.",
-                query={"hours": "how far back, 1 to 48", "limit": f"at most, 1 to {MOST_SAMPLES}"},
+            _route(
+                "", self.samples, "A machine's whole reports of the hour that is not closed, newest first.", samples
+            ),
+            _route("/latest", self.latest, "A machine's newest health report.", {}, Latest),
+            _route("/history", self.history, "A machine's health over time, in columns.", RANGE | fine, Timeline),
+            _route("/series", self.series, "The series that a machine has in a range.", RANGE, Page[SeriesName]),
+            _route(
+                "/gaps", self.gaps, "Which reports of a machine are missing, and why.", RANGE | missing, Page[GapShown]
             ),
         ]
 
     async def samples(self, request: web.Request, _caller: Caller) -> Answer:
         """Show a machine's recent reports."""
+        only(request, ("hours", "limit"))
         hours, limit = whole(request, "hours", 1, 48), whole(request, "limit", 100, MOST_SAMPLES)
-        until = self._now()
+        key, until = key_in(request), self._now() + timedelta(seconds=1)
         async with self._database.read() as conn:
-            rows: list[Any] = await health.history(conn, key_in(request), until - timedelta(hours=hours), until, limit)
+            await _known(conn, key)
+            rows: list[Any] = await health.history(conn, key, until - timedelta(hours=hours), until, limit)
         return Answer(body={"items": rows})
+
+    async def latest(self, request: web.Request, _caller: Caller) -> Answer:
+        """Show a machine's newest report."""
+        only(request, ())
+        async with self._database.read() as conn:
+            row = await _known(conn, key_in(request))
+        reported = row.at is not None
+        return Answer(
+            body=Latest(
+                hardware_id=row.hardware_id,
+                at=row.at,
+                age_s=round((self._now() - row.at).total_seconds(), 3) if row.at is not None else None,
+                received_at=row.received_at,
+                seq=row.seq if reported else None,
+                boot_id=row.boot_id,
+                indicators=row.indicators,
+            )
+        )
+
+    async def history(self, request: web.Request, _caller: Caller) -> Answer:
+        """Show series over time."""
+        now = self._now()
+        wanted = wanted_in(request, now, self._kept, DAY)
+        async with self._database.read() as conn:
+            row = await _known(conn, key_in(request))
+            logged, chunks = await self._stored(conn, row.hardware_id, wanted)
+            missing = await self._missing(conn, row, wanted.start, wanted.end, MOST_GAPS, filled=False)
+        kept_since = now - wanted.tier.kept
+        body = await asyncio.to_thread(timeline, row.hardware_id, wanted, kept_since, logged, chunks, missing)
+        return Answer(body=body)
+
+    async def series(self, request: web.Request, _caller: Caller) -> Answer:
+        """Show which series there are."""
+        only(request, tuple(RANGE))
+        wanted = wanted_in(request, self._now(), self._kept, DAY)
+        names: set[str] = set()
+
+        def look(found: Sequence[str]) -> Sequence[int]:
+            names.update(found)
+            return ()
+
+        async with self._database.read() as conn:
+            row = await _known(conn, key_in(request))
+            logged, chunks = await self._stored(conn, row.hardware_id, wanted)
+        await asyncio.to_thread(opened, wanted, logged, chunks, look)
+        made = [(name, *parts(name)) for name in sorted(names)]
+        items = tuple(SeriesName(name=one[0], indicator=one[1], reading=one[2], item=one[3]) for one in made)
+        return Answer(body=Page(items=items, next=None))
+
+    async def gaps(self, request: web.Request, _caller: Caller) -> Answer:
+        """Show what is missing."""
+        only(request, (*RANGE, "limit", "filled"))
+        start, end = range_in(request, self._now(), DAY)
+        limit, filled = whole(request, "limit", 100, MOST_GAPS), truth(request, "filled")
+        async with self._database.read() as conn:
+            row = await _known(conn, key_in(request))
+            found = await self._missing(conn, row, start, end, limit, filled=filled)
+        return Answer(body=Page(items=tuple(shown(one) for one in found[:limit]), next=None))
+
+    async def _stored(
+        self, conn: Connection, hardware_id: str, wanted: Wanted
+    ) -> tuple[list[Logged], list[tuple[datetime, bytes]]]:
+        """Read a range's reports in the log, then its chunks: what is moved in between is seen twice, never missed."""
+        tier = wanted.tier
+        since = wanted.start - timedelta(milliseconds=_into(wanted.start, tier))
+        logged = await history.logged(conn, hardware_id, since, wanted.end)
+        return logged, await history.chunks(conn, hardware_id, tier.resolution, wanted.start - tier.span, wanted.end)
+
+    async def _missing(
+        self, conn: Connection, row: Newest, start: datetime, end: datetime, limit: int, *, filled: bool
+    ) -> list[Gap | GapRow]:
+        newest = health.followed(row)
+        open_now = silence(row.hardware_id, newest, self._every, self._now())
+        known = await gaps.of(conn, row.hardware_id, start, end, limit, filled=filled)
+        return [*([open_now] if open_now is not None and open_now.started_at < end else []), *known]
+
+
+def _into(at: datetime, tier: Tier) -> int:
+    """Return how many milliseconds of its bucket have passed at a time."""
+    return round(at.timestamp() * 1000) % tier.step_ms
+
+
+async def _known(conn: Connection, hardware_id: str) -> Newest:
+    row = await health.newest(conn, hardware_id)
+    if row is None:
+        raise Trouble(Code.NOT_FOUND, f"no machine {hardware_id}")
+    return row
+
+
+def _route(path: str, handler: Any, summary: str, query: dict[str, str], answers: Any = None) -> Route:
+    return Route(
+        method="GET",
+        path=f"/v1/machines/{{key}}/health{path}",
+        handler=handler,
+        summary=summary,
+        query=query,
+        answers=answers,
+    )

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -17,10 +18,12 @@ from collector.links import skew
 from collector.links.admission import Counters, join
 from collector.links.dispatch import FROM, OPEN, State
 from collector.links.presence import Cause
+from collector.links.reporting import Reporting
+from collector.links.skew import Clock
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
 from collector.results import Results
-from collector.store import commands, links
+from collector.store import commands, health, links
 from collector.store.engine import AWAY, Database
 from collector.store.health import Report
 from shared.codec import decode, encode
@@ -47,13 +50,13 @@ HELLO_S = 15.0
 """A connection that has not joined by then is closed: it costs memory and proves nothing."""
 SILENT_S = 100.0
 """A link on which nothing comes is closed after this: a little longer than it takes to call the machine offline."""
-WINDOW = 128
-"""Uncommitted reports of one link; past it the link is not read until some are committed."""
 GOODBYE_SPREAD_S = 10.0
 """After a planned stop agents come back within this many seconds, each at its own moment."""
 CLOSE_S = 1.0
 """How long a peer may take to answer a close; a dead path must not hold up a stop."""
 
+_OUTCOMES = ("joined", Code.UNKNOWN_KEY, Code.BAD_SIGNATURE, Code.REVOKED, Code.CLONE)
+"""What usually becomes of a hello; counted from 0, so that the first of a kind is seen to be one more."""
 _CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
 
 log = structlog.get_logger()
@@ -61,7 +64,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Rooms:
-    """What a link needs of the collector; made once in the composition."""
+    """
+    What a link needs of the collector; made once in the composition.
+
+    `joins`, `closed` and `not_stored` count: hellos by what became of them, "joined" or the code of a refusal; links
+    that this end closed, by code; messages that could not be stored, by code.
+    """
 
     database: Database
     keyring: Keyring
@@ -72,6 +80,9 @@ class Rooms:
     assessing: Assessing
     results: Results
     now: Callable[[], datetime]
+    joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_OUTCOMES, 0)))
+    closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_CLOSE_OF, 0)))
+    not_stored: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AWAY, 0)))
 
 
 class Peer:
@@ -90,9 +101,8 @@ class Peer:
         self._rooms = rooms
         self._socket = socket
         self._session = CollectorSession(rooms.keyring.link.sign, rooms.origins, secrets.token_bytes(32))
-        self._hello: Hello | None = None
+        self._reporting: Reporting | None = None
         self._unconfirmed: int | None = None
-        self._window = asyncio.Semaphore(WINDOW)
         self._closed_with: int | None = None
         self._challenged_at = rooms.now()
         self._log = log.bind(address=address)
@@ -135,7 +145,9 @@ class Peer:
 
     async def close(self, code: CloseCode, trouble: Trouble) -> None:
         """Close the link with a code; waits no longer than a second for the other end."""
-        self._closed_with = self._closed_with or int(code)
+        if self._closed_with is None:
+            self._closed_with = int(code)
+            self._rooms.closed[trouble.code] += 1
         if code is not CloseCode.GOING_AWAY:
             self._log.warning("link.refused", code=trouble.code, detail=trouble.detail)
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -165,23 +177,25 @@ class Peer:
         return joined
 
     async def _identify(self, hello: Hello) -> tuple[Event, ...]:
+        clock = skew.greeted(self._challenged_at, self._rooms.now(), hello.time)
         try:
-            offered = await self._admit(hello)
+            offered = await self._admit(hello, clock)
         except Trouble as trouble:
+            self._rooms.joins[trouble.code] += 1
             if trouble.code is Code.CLONE:
                 # Its key is proven, so this is about the machine; which of the two it is, nobody can tell from here.
                 self._rooms.watching.ended(hello.hardware_id, Cause.CLONE, f"a copy was refused: {trouble.detail}")
             if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
-        self.hardware_id, self._hello, self._unconfirmed = hello.hardware_id, hello, offered
+        self.hardware_id, self._unconfirmed = hello.hardware_id, offered
         self._log = self._log.bind(hardware_id=hello.hardware_id)
-        clock = skew.greeted(self._challenged_at, self._rooms.now(), hello.time)
         self._rooms.watching.joined(hello.hardware_id, hello.boot_id, hello.run_id, clock)
+        self._rooms.joins["joined"] += 1
         self._log.info("link.joined", join_counter=offered, agent_version=hello.agent_version)
         return self._session.admit(offered, self._rooms.intervals, self._rooms.now())
 
-    async def _admit(self, hello: Hello) -> int:
+    async def _admit(self, hello: Hello, clock: Clock) -> int:
         """Check key, revocation and counter, and store the counter that the welcome will offer."""
         async with self._rooms.database.read() as conn:
             known = await links.identity(conn, hello.hardware_id, hello.key_id)
@@ -192,7 +206,8 @@ class Peer:
             raise Trouble(Code.REVOKED)
         counters = join(Counters(confirmed=known.join_confirmed, offered=known.join_offered), hello.join_counter)
         async with self._rooms.database.write() as conn:
-            await links.offer_join(
+            newest = await health.newest_followed(conn, hello.hardware_id)
+            before = await links.offer_join(
                 conn,
                 hello.hardware_id,
                 confirmed=counters.confirmed,
@@ -202,9 +217,14 @@ class Peer:
                 outbox_id=hello.outbox_id,
                 agent_version=hello.agent_version,
                 policy_hash=hello.policy_hash,
-                clock_skew_ms=skew.greeted(self._challenged_at, self._rooms.now(), hello.time).ahead_ms,
+                clock_skew_ms=clock.ahead_ms,
                 facts=hello.facts,
             )
+        every = timedelta(seconds=self._rooms.intervals.heartbeat_s)
+        self._reporting = Reporting(
+            self._rooms.writer, self._rooms.assessing, hello, newest, clock.behind, every, self._committed
+        )
+        self._rooms.assessing.joined(hello.hardware_id, clock.ahead_ms / 1000, before, hello.facts)
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
@@ -212,10 +232,13 @@ class Peer:
             await self._confirm_join()
             match message:
                 case Health():
-                    await self._health(message)
+                    assert self._reporting is not None
+                    self._rooms.watching.heard(self.hardware_id, message.collected_at)
+                    await self._reporting.take(message, self._rooms.now())
                 case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:
-                        await links.update_facts(conn, self.hardware_id, facts)
+                        before = await links.update_facts(conn, self.hardware_id, facts)
+                    self._rooms.assessing.changed(self.hardware_id, before, facts)
                 case Accepted(command_id=command_id):
                     await self._advance(command_id, State.ACCEPTED)
                 case Progress(command_id=command_id):
@@ -232,6 +255,7 @@ class Peer:
                     self._rooms.watching.ended(self.hardware_id, Cause.STOPPED, reason)
         except Trouble as trouble:
             # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.
+            self._rooms.not_stored[trouble.code] += 1
             self._log.error(
                 "message.not_stored", code=trouble.code, detail=trouble.detail, message=type(message).__name__
             )
@@ -243,26 +267,7 @@ class Peer:
                 await links.confirm_join(conn, self.hardware_id, self._unconfirmed)
             self._unconfirmed = None
 
-    async def _health(self, message: Health) -> None:
-        assert self._hello is not None
-        self._rooms.watching.heard(self.hardware_id, message.collected_at)
-        await self._window.acquire()
-        received_at = self._rooms.now()
-        report = Report(
-            hardware_id=self.hardware_id,
-            outbox_id=self._hello.outbox_id,
-            seq=message.seq,
-            boot_id=message.boot_id,
-            collected_at=message.collected_at,
-            received_at=received_at,
-            at=received_at,
-            indicators=msgspec.json.encode(message.indicators),
-        )
-        self._rooms.assessing.take(report, message.indicators)
-        self._rooms.writer.submit(report, self._committed)
-
     def _committed(self, report: Report) -> None:
-        self._window.release()
         if not self._socket.closed:
             task = asyncio.ensure_future(self._send(Ack(up_to_seq=report.seq)))
             task.add_done_callback(_noticed)

@@ -21,6 +21,11 @@ class Clock(Struct, frozen=True, kw_only=True):
         """By how much it is ahead of the collector's: the report that was delayed least says it best."""
         return round(max(self.samples_ms))
 
+    @property
+    def behind(self) -> timedelta:
+        """How far it is behind the collector's; negative while it is ahead."""
+        return timedelta(milliseconds=-self.ahead_ms)
+
 
 def greeted(asked_at: datetime, answered_at: datetime, told_at: datetime) -> Clock:
     """

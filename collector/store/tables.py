@@ -16,6 +16,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from collector.history.gaps import Cause as GapCause
+from collector.history.tiers import Resolution
 from collector.links.dispatch import State
 from collector.links.presence import Cause, Presence
 from collector.store.types import Json, Money, Utc, one_of
@@ -272,9 +274,35 @@ health_sample = Table(
     Column("seq", BigInteger, primary_key=True),
     Column("boot_id", String, nullable=False),
     Column("collected_at", Utc, nullable=False),
-    Column("received_at", Utc, nullable=False, index=True),
-    Column("at", Utc, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("at", Utc, nullable=False, index=True),
     Column("indicators", Json, nullable=False),
+)
+
+health_chunk = Table(
+    "health_chunk",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("tier", String, primary_key=True),
+    Column("start_at", Utc, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    one_of("tier", Resolution),
+    Index("ix_health_chunk_tier_start_at", "tier", "start_at"),
+)
+
+health_gap = Table(
+    "health_gap",
+    metadata,
+    Column("hardware_id", ForeignKey("machine.hardware_id"), primary_key=True),
+    Column("outbox_id", String, primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("started_at", Utc, nullable=False),
+    Column("ended_at", Utc, nullable=False),
+    Column("filled_at", Utc),
+    one_of("cause", GapCause),
+    Index("ix_health_gap_hardware_id_ended_at", "hardware_id", "ended_at"),
 )
 
 presence_event = Table(
@@ -303,6 +331,23 @@ collector_run = Table(
     Column("started_at", Utc, nullable=False, index=True),
     Column("alive_at", Utc, nullable=False),
     Column("stopped_at", Utc),
+)
+
+health_event = Table(
+    "health_event",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("at", Utc, nullable=False, index=True),
+    Column("code", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("from_state", String, nullable=False),
+    Column("to_state", String, nullable=False),
+    Column("words", String, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    one_of("from_state", HealthState),
+    one_of("to_state", HealthState),
+    Index("ix_health_event_hardware_id_event_id", "hardware_id", "event_id"),
 )
 
 tenant_account = Table(

@@ -38,6 +38,14 @@ def committing(database):
     return commit
 
 
+def refusing(database):
+    async def refuse(report):
+        async with database.write() as conn:
+            await health.refuse(conn, report)
+
+    return refuse
+
+
 async def stored(database) -> list[int]:
     async with database.read() as conn:
         return list((await conn.execute(select(health_sample.c.seq).order_by(health_sample.c.seq))).scalars())
@@ -45,7 +53,7 @@ async def stored(database) -> list[int]:
 
 async def test_a_report_the_database_refuses_is_dropped_alone(with_machine):
     """One of a machine that is not on record, among nine good ones: nine are stored and acknowledged."""
-    writer = ReportWriter(committing(with_machine), 0.0)
+    writer = ReportWriter(committing(with_machine), refusing(with_machine), 0.0)
     confirmed = []
     for seq in range(10):
         writer.submit(report(seq, "hw_gone" if seq == 4 else "hw_1"), lambda one: confirmed.append(one.seq))
@@ -67,7 +75,7 @@ async def test_while_the_database_is_away_nothing_is_acknowledged_or_lost(with_m
             raise Trouble(Code.DATABASE_UNREACHABLE)
         await commit(batch)
 
-    writer = ReportWriter(sometimes, 0.0)
+    writer = ReportWriter(sometimes, refusing(with_machine), 0.0)
     confirmed = []
     for seq in range(5):
         writer.submit(report(seq), lambda one: confirmed.append(one.seq))
@@ -89,7 +97,7 @@ async def test_whatever_the_codec_lets_in_can_be_stored(with_machine, value):
     except Trouble:
         return
     raw = encode(got)
-    writer = ReportWriter(committing(with_machine), 0.0)
+    writer = ReportWriter(committing(with_machine), refusing(with_machine), 0.0)
     writer.submit(report(1, indicators=raw), lambda _: None)
     await writer.flush()
     assert (writer.committed, writer.refused) == (1, 0)

@@ -12,6 +12,8 @@ from collector.benchmarks.ordering import measuring
 from collector.benchmarks.scheduling import MOST_A_ROUND, RETRY, WAIT, Candidate, next_due, plan
 from collector.benchmarks.scheduling import Site as Premises
 from collector.chores import Chores
+from collector.closing import Closing
+from collector.history.tiers import tiers
 from collector.links.dispatch import FROM, State
 from collector.links.presence import Presence
 from collector.store import commands, presence, records
@@ -214,7 +216,9 @@ async def come_online(site, *hardware_ids: str) -> None:
 
 @pytest.fixture
 def chores(site):
-    made = Chores(site.database, lambda: site.now, timedelta(hours=1), site.benchmark_orders, Bell(), EVERY)
+    kept = tiers(timedelta(hours=1))
+    closing = Closing(site.database, lambda: site.now, kept)
+    made = Chores(site.database, lambda: site.now, closing, kept, site.benchmark_orders, Bell(), EVERY)
     made.rung = made._bell.rung
     return made
 

@@ -131,7 +131,41 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("hardware_id", "outbox_id", "seq", name=op.f("pk_health_sample")),
     )
-    op.create_index(op.f("ix_health_sample_received_at"), "health_sample", ["received_at"], unique=False)
+    op.create_index(op.f("ix_health_sample_at"), "health_sample", ["at"], unique=False)
+    op.create_table(
+        "health_chunk",
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("tier", sa.String(), nullable=False),
+        sa.Column("start_at", Utc(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("tier IN ('raw', '1m', '15m', '1h')", name=op.f("ck_health_chunk_tier_known")),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_chunk_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("hardware_id", "tier", "start_at", name=op.f("pk_health_chunk")),
+    )
+    op.create_index("ix_health_chunk_tier_start_at", "health_chunk", ["tier", "start_at"], unique=False)
+    op.create_table(
+        "health_gap",
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("outbox_id", sa.String(), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("cause", sa.String(), nullable=False),
+        sa.Column("started_at", Utc(), nullable=False),
+        sa.Column("ended_at", Utc(), nullable=False),
+        sa.Column("filled_at", Utc(), nullable=True),
+        sa.CheckConstraint(
+            "cause IN ('silent', 'agent_stopped', 'machine_down', 'disk_full', 'disk_failed', 'outbox_full', "
+            "'outbox_lost', 'refused', 'unknown')",
+            name=op.f("ck_health_gap_cause_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_gap_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("hardware_id", "outbox_id", "first_seq", name=op.f("pk_health_gap")),
+    )
+    op.create_index("ix_health_gap_hardware_id_ended_at", "health_gap", ["hardware_id", "ended_at"], unique=False)
     op.create_table(
         "listing",
         sa.Column("listing_id", sa.String(), nullable=False),
@@ -198,6 +232,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_machine_key")),
     )
     op.create_index(op.f("ix_machine_key_hardware_id"), "machine_key", ["hardware_id"], unique=False)
+    op.create_table(
+        "health_event",
+        sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("at", Utc(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("item", sa.String(), nullable=False),
+        sa.Column("from_state", sa.String(), nullable=False),
+        sa.Column("to_state", sa.String(), nullable=False),
+        sa.Column("words", sa.String(), nullable=False),
+        sa.Column("shadow", sa.Boolean(), nullable=False),
+        sa.CheckConstraint(
+            "from_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            name=op.f("ck_health_event_from_state_known"),
+        ),
+        sa.CheckConstraint(
+            "to_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            name=op.f("ck_health_event_to_state_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_event_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_health_event")),
+    )
+    op.create_index(op.f("ix_health_event_at"), "health_event", ["at"], unique=False)
+    op.create_index("ix_health_event_hardware_id_event_id", "health_event", ["hardware_id", "event_id"], unique=False)
     op.create_table(
         "presence_event",
         sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),

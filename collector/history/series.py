@@ -1,0 +1,101 @@
+"""Series: the numbers of a report by name, and the patterns that choose among them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+MOST_SERIES = 4_096
+"""Series of one machine; a report of an eight-GPU server has about 300. More are an error of its, and cost storage."""
+
+
+class _Read(Struct):
+    """Any outcome of an indicator; only one that was measured has values."""
+
+    values: dict[str, Any] = {}
+
+
+_decoder: msgspec.json.Decoder[dict[str, _Read]] = msgspec.json.Decoder(dict[str, _Read])
+
+
+def numbers(indicators: bytes | str) -> dict[str, float]:
+    """
+    Return a report's numbers by series: "cpu.use_percent", or with an item "disks.used_percent[/]".
+
+    True and false are 1 and 0; words, and numbers that no JSON can carry, are no series.
+
+    Raises:
+        ValueError: it is not a report's JSON.
+    """
+    found: dict[str, float] = {}
+    for indicator, outcome in _decoder.decode(indicators).items():
+        for reading, value in outcome.values.items():
+            name = f"{indicator}.{reading}"
+            if isinstance(value, dict):
+                for item, one in value.items():
+                    if _is_number(one):
+                        found[f"{name}[{item}]"] = float(one)
+            elif _is_number(value):
+                found[name] = float(value)
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def parts(name: str) -> tuple[str, str, str | None]:
+    """Return a series' indicator, reading and item; the item is None where a reading has no items."""
+    plain, bracket, rest = name.partition("[")
+    indicator, _, reading = plain.partition(".")
+    return indicator, reading, rest.removesuffix("]") if bracket else None
+
+
+def patterns_in(text: str) -> tuple[str, ...]:
+    """Return the patterns of a list with commas; one inside brackets belongs to an item's name."""
+    found, depth, start = [], 0, 0
+    for at, letter in enumerate(text):
+        depth = max(0, depth + (letter == "[") - (letter == "]"))
+        if letter == "," and depth == 0:
+            found.append(text[start:at])
+            start = at + 1
+    found.append(text[start:])
+    return tuple(one.strip() for one in found if one.strip())
+
+
+def chosen(names: Sequence[str], patterns: Sequence[str]) -> list[int]:
+    """Return the places of the names that fit one of the patterns; "*" stands for anything. No pattern: all."""
+    if not patterns:
+        return list(range(len(names)))
+    pieces = [one.split("*") for one in patterns]
+    return [at for at, name in enumerate(names) if any(_fits(name, one) for one in pieces)]
+
+
+def unfit(names: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the patterns that no name fits."""
+    known = list(names)
+    return tuple(one for one in patterns if not chosen(known, (one,)))
+
+
+def _fits(name: str, pieces: Sequence[str]) -> bool:
+    """Find the pieces between the stars one after another: no pattern takes longer than the name is."""
+    first, *middle, last = pieces if len(pieces) > 1 else (pieces[0], "")
+    if len(pieces) == 1:
+        return name == first
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for piece in middle:
+        found = name.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return True
+
+
+def bounded(rows: Sequence[Mapping[str, float]]) -> tuple[list[str], int]:
+    """Return the series that some reports have, sorted, at most `MOST_SERIES`; and how many were left out."""
+    seen = dict.fromkeys(name for row in rows for name in row)
+    return sorted(list(seen)[:MOST_SERIES]), max(0, len(seen) - MOST_SERIES)
