@@ -153,10 +153,10 @@ def _order(value: ColumnElement[Any], key: ColumnElement[Any], *, reverse: bool)
     return (value.desc(), key.desc()) if reverse else (value, key)
 
 
-async def owned(conn: AsyncConnection, customer_id: str) -> set[str]:
-    """Return the machines of a customer."""
-    query = select(machine.c.hardware_id).where(machine.c.customer_id == customer_id)
-    return set((await conn.execute(query)).scalars())
+async def owner(conn: AsyncConnection, hardware_id: str) -> str | None:
+    """Return whose a machine is; None where there is no such machine."""
+    query = select(machine.c.customer_id).where(machine.c.hardware_id == hardware_id)
+    return (await conn.execute(query)).scalar()
 
 
 def _of_machine(wanted: Wanted) -> list[ColumnElement[bool]]:

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Float,
     ForeignKey,
@@ -386,11 +387,13 @@ api_token = Table(
     Column("secret_sha256", String, nullable=False),
     Column("name", String, nullable=False),
     Column("role", String, nullable=False),
+    Column("customer_id", ForeignKey("user.customer_id")),
     Column("created_at", Utc, nullable=False),
     Column("expires_at", Utc),
     Column("last_used_at", Utc),
     Column("revoked_at", Utc),
-    one_of("role", ("admin", "platform", "auditor")),
+    one_of("role", ("admin", "platform", "auditor", "provider")),
+    CheckConstraint("(role = 'provider') = (customer_id IS NOT NULL)", name="provider_named"),
 )
 
 audit_entry = Table(

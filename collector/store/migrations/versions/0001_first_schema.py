@@ -27,19 +27,6 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit_entry_append_only()
 def upgrade() -> None:
     """Make every table."""
     op.create_table(
-        "api_token",
-        sa.Column("token_id", sa.String(), nullable=False),
-        sa.Column("secret_sha256", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("role", sa.String(), nullable=False),
-        sa.Column("created_at", Utc(), nullable=False),
-        sa.Column("expires_at", Utc(), nullable=True),
-        sa.Column("last_used_at", Utc(), nullable=True),
-        sa.Column("revoked_at", Utc(), nullable=True),
-        sa.CheckConstraint("role IN ('admin', 'platform', 'auditor')", name=op.f("ck_api_token_role_known")),
-        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_api_token")),
-    )
-    op.create_table(
         "audit_entry",
         sa.Column("entry_id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("at", Utc(), nullable=False),
@@ -72,6 +59,24 @@ def upgrade() -> None:
         sa.Column("signup_date", Utc(), nullable=False),
         sa.PrimaryKeyConstraint("customer_id", name=op.f("pk_user")),
         sa.UniqueConstraint("email", name=op.f("uq_user_email")),
+    )
+    op.create_table(
+        "api_token",
+        sa.Column("token_id", sa.String(), nullable=False),
+        sa.Column("secret_sha256", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("customer_id", sa.String(), nullable=True),
+        sa.Column("created_at", Utc(), nullable=False),
+        sa.Column("expires_at", Utc(), nullable=True),
+        sa.Column("last_used_at", Utc(), nullable=True),
+        sa.Column("revoked_at", Utc(), nullable=True),
+        sa.CheckConstraint(
+            "role IN ('admin', 'platform', 'auditor', 'provider')", name=op.f("ck_api_token_role_known")
+        ),
+        sa.CheckConstraint("(role = 'provider') = (customer_id IS NOT NULL)", name=op.f("ck_api_token_provider_named")),
+        sa.ForeignKeyConstraint(["customer_id"], ["user.customer_id"], name=op.f("fk_api_token_customer_id_user")),
+        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_api_token")),
     )
     op.create_table(
         "machine",
