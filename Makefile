@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-wipe \
+.PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-queries bench-wipe \
   wheel clean
 
 help:            ## show the targets
@@ -66,6 +66,9 @@ bench-disk: env  ## measure the disk benchmark's own engines beside fio, in pair
 	$(BIN)/python tests/load/disk_pairs.py $(ARGS)
 bench-network: env  ## measure bandwidth beside iperf3, and whether the limit is named right (root, iperf3; ARGS)
 	$(BIN)/python tests/load/bandwidth_peers.py $(ARGS)
+
+bench-queries: env ## what reading a day of one machine and the fleet costs, and storing reports, on both databases (ARGS)
+	$(BIN)/python tests/load/query_cost.py $(ARGS)
 
 wheel: env       ## build the wheel and the source archive into dist/
 	$(UV) build --quiet
