@@ -10,7 +10,8 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 # Python that finds this checkout's packages wherever it is started.
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help env demo test lint check format services bench bench-cpu bench-disk bench-gpu bench-network bench-queries bench-wipe \
+.PHONY: help env demo test lint check format services reference bench bench-cpu bench-disk bench-gpu bench-network \
+  bench-queries bench-wipe \
   wheel clean
 
 help:            ## show the targets
@@ -48,8 +49,11 @@ format: env      ## format the code
 services: env    ## install the servers that some tests start (they skip without)
 	$(UV) sync --quiet --frozen --extra collector --group services
 
+reference: env   ## write the page of all readings from the indicators themselves
+	@$(BIN)/rackproof-agent indicators --markdown > agent/indicators/REFERENCE.md
+
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
-	$(UV) sync --quiet --frozen --extra collector --group bench
+	$(UV) sync --quiet --frozen --extra collector --group bench --group services
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
 
 bench-cpu: env   ## how far runs of the CPU benchmark lie apart, beside sysbench, 7-Zip and stress-ng (5 min each; ARGS)

@@ -2,19 +2,27 @@
 
 import asyncio
 from importlib.metadata import version
+from pathlib import Path
 
 from agent import identity, inventory
 from agent.config import Settings, prepare
 from agent.gpu.child import GpuChild
 from agent.health import Sampler
+from agent.host import kernel
 from agent.host.linux import LinuxHost
 from shared import logs
 from shared.messages import Facts
 
 
-def local_host() -> LinuxHost:
-    """Return the machine this process runs on."""
-    return LinuxHost(GpuChild())
+def local_host(expected_gpus: int | None = None) -> LinuxHost:
+    """Return the machine this process runs on; with how many GPUs its provider says there are."""
+    return LinuxHost(GpuChild(), gpus_expected=expected_gpus)
+
+
+def own_host(settings: Settings) -> LinuxHost:
+    """Return the machine as the running agent has it: with the log it was handed, what it has kept and what was set."""
+    log = kernel.KernelLog(kernel.handed_over())
+    return LinuxHost(GpuChild(), log, Path(settings.state_dir), settings.expected_gpus)
 
 
 def run(settings: Settings) -> None:
@@ -29,7 +37,7 @@ def run(settings: Settings) -> None:
     from agent.plugins import load  # noqa: PLC0415
 
     logs.configure(json={"json": True, "text": False}.get(settings.log), level=settings.log_level)
-    host = local_host()
+    host = own_host(settings)
     subjects = load(indicators, "INDICATOR", indicators.Indicator)
     try:
         daemon = Daemon(settings, host, lambda own: Sampler(host, subjects, own), version("rackproof"))
@@ -45,8 +53,6 @@ def enroll(settings: Settings, origin: str, token: str) -> identity.Pinned:
     Raises:
         Trouble: what stood in the way.
     """
-    from pathlib import Path  # noqa: PLC0415
-
     from agent import enrollment  # noqa: PLC0415
 
     logs.configure(json={"json": True, "text": False}.get(settings.log), level="warning")

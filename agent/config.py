@@ -33,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             all. A full one moves 2.5 GB at 1 Gbit/s, 25 GB at 10 Gbit/s; a month has one or two.
         wiper_command: How the wiper is started; empty for this program's own.
         wiper_socket: Where the wiper listens that is a service of its own; empty to start one as a child process.
+        expected_gpus: How many NVIDIA GPUs this machine has; left out, nobody misses one that is gone from the PCI bus.
         sandbox_dir: A tree that stands for the machine, for demonstrations without root; empty on a real machine.
         log: "json", "text", or "auto" for JSON unless at a terminal.
     """
@@ -47,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     network_budget_gb: Annotated[int, Meta(ge=0, le=1_000_000)] = 200
     wiper_command: tuple[str, ...] = ()
     wiper_socket: str = ""
+    expected_gpus: Annotated[int, Meta(ge=0, le=64)] | None = None
     sandbox_dir: str = ""
     log: Literal["auto", "json", "text"] = "auto"
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"

@@ -33,6 +33,8 @@ JOIN_S = 20.0
 """For challenge, hello and welcome; a collector under a storm of reconnects answers in under 5 s."""
 WINDOW = 64
 """Reports on their way without an acknowledgement; more would only fill the collector's buffers."""
+GOODBYE_S = 1.0
+"""How long saying goodbye may hold up a stop; without it the collector learns only that the connection ended."""
 REPEAT_S, REPEAT_MOST_S = 30.0, 3600.0
 """An answer without receipt is sent again after this, then after twice as long each time, at most an hour; the
 collector treats repeats as one."""
@@ -127,6 +129,10 @@ class Conversation:
                     break
             else:
                 self._read_close(socket)
+        except asyncio.CancelledError:
+            if self.joined:
+                await self._say_goodbye(socket)
+            raise
         finally:
             if sender is not None:
                 sender.cancel()
@@ -218,6 +224,11 @@ class Conversation:
             for report in reports:
                 await self._write(socket, report)
             self._sent_seq = reports[-1].seq
+
+    async def _say_goodbye(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        with contextlib.suppress(TimeoutError, ConnectionError, aiohttp.ClientError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._write(socket, Goodbye(reason="the agent stops"))
 
     async def _write(self, socket: aiohttp.ClientWebSocketResponse, message: Message) -> None:
         await socket.send_str(encode(message).decode())

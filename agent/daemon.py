@@ -1,6 +1,7 @@
 """The running agent: one TaskGroup, the list of its loops."""
 
 import asyncio
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from agent.journal import Journal
 from agent.link import Link, tls_context
 from agent.outbox import Outbox
 from agent.outcomes import Signatory
+from agent.path import Path
 from agent.privileged import Wiper, wiper_argv
 from agent.schedule import Schedule
 from agent.status import write_status
@@ -69,6 +71,7 @@ class Daemon:
         self._tls = tls_context(settings.ca_file)
         self._database = Database(settings.state_file)
         self._boot_id = inventory.boot_id(host)
+        self._run_id = secrets.token_hex(8)
         self._outbox = Outbox(self._database, boot_id=self._boot_id)
         self._journal = Journal(self._database)
         self._facts = inventory.facts(host)
@@ -77,6 +80,7 @@ class Daemon:
         self._tenants = tenants(self._journal.of_kinds(PRIVILEGED_KINDS))
         self._link_state = "starting"
         self._lag_ms = 0.0
+        self._way = Path()
         self._sampler = make_sampler(self._own)
         self._worker = Worker(
             self._pinned, self._journal, self._doers(), self._signatory.failure, self._mail.pass_on, self._on_answer
@@ -89,7 +93,7 @@ class Daemon:
             on_command=self._worker.take,
             on_intervals=self._on_intervals,
         )
-        self._link = Link(ends, self._mail, self._tls, self._on_link)
+        self._link = Link(ends, self._mail, self._tls, self._on_link, self._way)
         self._schedule = Schedule(self._report, self._inventory)
 
     async def run(self) -> None:
@@ -176,7 +180,7 @@ class Daemon:
             "dropped_samples": self._outbox.dropped(),
             "configuration_hash": digest(self._settings),
         }
-        return {"agent": agent}
+        return {"agent": agent, "network": self._way.readings()}
 
     def _machine(self) -> Machine:
         return Machine(
@@ -190,6 +194,7 @@ class Daemon:
             agent_version=self._version,
             policy_hash=digest(self._settings),
             facts=self._facts,
+            run_id=self._run_id,
         )
 
     def _on_answer(self) -> None:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from agent.host import Gpus, GpuUnreadable, Host, pci, text_or_none
+from agent.host.cpus import parse_cpu_model
 from agent.host.disks import Disk, carrying, disk, disk_names
 from agent.host.links import is_up, link_names, speed_mbit_s
 from agent.host.mounts import holding, parse_mounts
@@ -73,15 +74,6 @@ everywhere on purpose (Whonix/dist-base-files)."""
 _SHARED_ENDS = ("-ffff-ffff-ffff-ffffffffffff", "0000-0000-0000-000000000000")
 _REPEATED = re.compile(r"(.{1,2})\1*")
 _GIB_IN_KB = 1024 * 1024
-
-
-def parse_cpu_model(cpuinfo: str) -> str | None:
-    """Return the CPU's name; None on architectures whose /proc/cpuinfo has none, such as ARM's."""
-    for line in cpuinfo.splitlines():
-        name, colon, value = line.partition(":")
-        if colon and name.strip() == "model name":
-            return " ".join(value.split()) or None
-    return None
 
 
 def parse_ram_gb(meminfo: str) -> int | None:

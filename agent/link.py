@@ -11,6 +11,7 @@ import structlog
 
 from agent.backoff import wait_s
 from agent.conversation import Conversation, Ends, Mail
+from agent.path import Path as Way
 from shared.codes import Code, Trouble
 from shared.messages import MAX_MESSAGE_BYTES, SUBPROTOCOL
 
@@ -31,13 +32,17 @@ class Link:
         mail: What wants to be sent.
         tls: How the collector's certificate is checked; None for the system's authorities.
         on_state: Takes the link's state in words: "online", or why not.
+        way: Looks at the open connection.
     """
 
-    def __init__(self, ends: Ends, mail: Mail, tls: ssl.SSLContext | None, on_state: Callable[[str], None]) -> None:
+    def __init__(
+        self, ends: Ends, mail: Mail, tls: ssl.SSLContext | None, on_state: Callable[[str], None], way: Way
+    ) -> None:
         self._ends = ends
         self._mail = mail
         self._tls = tls
         self._on_state = on_state
+        self._way = way
 
     async def run(self) -> None:
         """Connect, talk, wait, and again; ends only by cancellation."""
@@ -67,7 +72,8 @@ class Link:
                     ssl=self._tls if self._tls is not None else True,
                 ) as socket,
             ):
-                await talk.through(socket, limit)
+                with self._way.over(socket.get_extra_info("socket")):
+                    await talk.through(socket, limit)
         except aiohttp.WSServerHandshakeError as error:
             trouble = Trouble(Code.COLLECTOR_UNREACHABLE, f"HTTP {error.status} {error.message}"[:200])
             return (

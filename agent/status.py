@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from shared.codes import Code, Trouble
 
+FRESH_S = 60.0
+"""A running agent writes its status with every report; older than this it is stuck or stopped."""
+
 
 class Status(Struct, frozen=True, kw_only=True):
     """
@@ -70,3 +73,14 @@ def read_status(path: Path) -> Status | None:
 def alive(pid: int) -> bool:
     """Return whether a process with this number runs."""
     return Path("/proc", str(pid)).exists()
+
+
+def in_words(told: Status | None, now: datetime, *, runs: bool) -> str:
+    """Return the agent's state: "online", or why not."""
+    if told is None:
+        return "has never run; start it: systemctl start rackproof-agent"
+    if not runs:
+        return "not running; start it: systemctl start rackproof-agent"
+    if (now - told.at).total_seconds() > FRESH_S:
+        return f"running as process {told.pid}, but silent since {told.at.isoformat(timespec='seconds')}"
+    return told.link

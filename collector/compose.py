@@ -19,13 +19,17 @@ from collector.api.certificates import Certificates
 from collector.api.commands import Commands
 from collector.api.comparisons import Comparisons
 from collector.api.enrollment import Enrollment
+from collector.api.figures import Counting, Figures
+from collector.api.fleet import Fleet
 from collector.api.history import History
-from collector.api.metrics import Figures, Metrics
+from collector.api.metrics import Metrics
 from collector.api.middleware import Doorkeeper
 from collector.api.observing import Observing
 from collector.api.presence import PresenceLedger
 from collector.api.records import Records
 from collector.api.routing import Route
+from collector.api.stream import Stream
+from collector.api.verdicts import Verdicts
 from collector.api.verification import Verification
 from collector.app import make_app
 from collector.assessing import Assessing
@@ -43,6 +47,7 @@ from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
 from collector.links.peer import Rooms
+from collector.links.presence import GONE
 from collector.links.watching import Watching
 from collector.orders import Orders
 from collector.reports import ReportWriter
@@ -85,6 +90,7 @@ async def _serve(settings: Settings, database: Database) -> None:
 
     parts = assemble(settings, database, keyring.load_or_create(Path(settings.data_dir)), commit)
     await parts.watching.load()
+    await parts.assessing.load()
     writer, watching, gateway, observing = parts.writer, parts.watching, parts.gateway, parts.observing
     app = make_app(parts.routes, Doorkeeper(database, utc_now), gateway, version("rackproof"))
     chores = parts.chores.schedule()
@@ -97,8 +103,10 @@ async def _serve(settings: Settings, database: Database) -> None:
         parts.feed.end()
         chores.shutdown(wait=False)
         await gateway.stop()
+        with contextlib.suppress(TimeoutError, Trouble):
+            await asyncio.wait_for(asyncio.gather(writer.flush(), parts.assessing.flush()), STOP_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(writer.flush(), STOP_S)
+            await asyncio.wait_for(watching.end(), STOP_S)
     log.info("collector.stopped")
 
 
@@ -137,7 +145,7 @@ def assemble(
     writer = ReportWriter(commit, refuse, settings.commit_every_s)
     feed, kept = Feed(), tiers(timedelta(hours=settings.health_kept_h))
     watching = Watching(database, feed, utc_now, FROM[State.UNKNOWN])
-    assessing = Assessing(database, feed, utc_now)
+    assessing = Assessing(database, feed, utc_now, _gone(watching))
     mode, server = Mode(settings.challenge_mode), measuring(settings.bandwidth_server, settings.bandwidth_server_key)
     judging = Judging(mode, server.public_key if server is not None else None)
     results = Results(database, evidence, keys.link, utc_now, judging)
@@ -157,6 +165,28 @@ def assemble(
     observing = Observing(database)
     orders, bell = Orders(keys.order, utc_now), LocalBell(gateway.ring)
     benchmark_orders = BenchmarkOrders(orders, keys.link, utc_now, mode, server)
+    chores = Chores(
+        database,
+        utc_now,
+        Closing(database, utc_now, kept),
+        kept,
+        benchmark_orders,
+        bell,
+        timedelta(days=settings.benchmark_every_days),
+    )
+    figures = Figures(
+        Counting(
+            gateway=gateway,
+            watching=watching,
+            writer=writer,
+            results=results,
+            feed=feed,
+            database=database,
+            chores=chores,
+            now=utc_now,
+            version=version("rackproof"),
+        )
+    )
     return Parts(
         writer=writer,
         watching=watching,
@@ -164,15 +194,7 @@ def assemble(
         feed=feed,
         gateway=gateway,
         observing=observing,
-        chores=Chores(
-            database,
-            utc_now,
-            Closing(database, utc_now, kept),
-            kept,
-            benchmark_orders,
-            bell,
-            timedelta(days=settings.benchmark_every_days),
-        ),
+        chores=chores,
         routes=[
             *Records(database, utc_now).routes(),
             *Certificates(database, evidence, keys.trust).routes(),
@@ -181,11 +203,24 @@ def assemble(
             *Commands(database, orders, benchmark_orders, bell, utc_now).routes(),
             *Enrollment(database, keys, settings.known_origins, watching, gateway, utc_now).routes(),
             *observing.routes(),
-            *PresenceLedger(database).routes(),
+            *PresenceLedger(database, utc_now).routes(),
+            *Fleet(database).routes(),
+            *Stream(feed).routes(),
             *History(database, utc_now, kept, timedelta(seconds=settings.heartbeat_s)).routes(),
-            *Metrics(Figures(gateway, watching, writer, results)).routes(),
+            *Verdicts(database, assessing, utc_now).routes(),
+            *Metrics(figures).routes(),
         ],
     )
+
+
+def _gone(watching: Watching) -> Callable[[str], bool]:
+    """Return the question whether a machine is offline, as presence has it: a restart or an outage here is none."""
+
+    def gone(hardware_id: str) -> bool:
+        watch = watching.snapshot(hardware_id)
+        return watch is not None and watch.presence in GONE
+
+    return gone
 
 
 @contextlib.asynccontextmanager

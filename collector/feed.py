@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 LONGEST_QUEUE = 1_000
 """Changes kept for a subscriber; one that falls behind by more is told to read everything anew."""
@@ -26,13 +27,15 @@ class Change(Struct, frozen=True, kw_only=True):
     """
     One change of one machine. `body`: what is new, as the API shows it.
 
-    A `resync` names no machine: changes were lost, and what was read before counts no more.
+    A `resync` names no machine: changes were lost, and what was read before counts no more. `number`: the feed gives
+    it, one more for each change.
     """
 
     kind: ChangeKind
     at: datetime
     hardware_id: str = ""
     body: Any = None
+    number: int = 0
 
 
 class Subscription:
@@ -46,7 +49,7 @@ class Subscription:
         if self._queue.qsize() >= LONGEST_QUEUE:
             while not self._queue.empty():
                 self._queue.get_nowait()
-            change = Change(kind=ChangeKind.RESYNC, at=change.at)
+            change = Change(kind=ChangeKind.RESYNC, at=change.at, number=change.number)
         self._queue.put_nowait(change)
 
     def end(self) -> None:
@@ -59,11 +62,16 @@ class Subscription:
 
 
 class Feed:
-    """Passes changes on to those who subscribed in this process. Only the event loop's thread touches it."""
+    """
+    Passes changes on to those who subscribed in this process. Only the event loop's thread touches it.
+
+    `number`: the newest change's.
+    """
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
         self._ended = False
+        self.number = 0
 
     @property
     def subscribers(self) -> int:
@@ -72,8 +80,10 @@ class Feed:
 
     def publish(self, change: Change) -> None:
         """Pass a change on; it costs nothing when nobody watches."""
+        self.number += 1
+        numbered = replace(change, number=self.number)
         for one in self._subscriptions:
-            one.put(change)
+            one.put(numbered)
 
     @contextlib.contextmanager
     def subscribed(self) -> Iterator[Subscription]:

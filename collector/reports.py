@@ -1,10 +1,13 @@
 """Group commit of health reports: many machines' reports in one transaction, acknowledged after it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 import structlog
 
+from collector.durations import Durations
 from collector.store.engine import AWAY
 from collector.store.health import Report
 from shared.codes import Trouble
@@ -28,6 +31,13 @@ class ReportWriter:
         commit: Stores a batch in one transaction, or raises `Trouble`.
         refuse: Stores that a report is missing because the database does not take it, or raises `Trouble`.
         every_s: Longest time that a report waits for company.
+
+    Attributes:
+        received: Reports taken.
+        committed: Reports that are on disk, repeats included.
+        refused: Reports that the database refused, dropped.
+        failures: Commits that failed because the database was away.
+        took: How long commits were, failed ones included.
     """
 
     def __init__(
@@ -42,17 +52,25 @@ class ReportWriter:
         self._waiting: list[tuple[Report, Callable[[Report], None]]] = []
         self._more = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self.received = 0
         self.committed = 0
         self.failures = 0
         self.refused = 0
+        self.took = Durations()
 
     @property
     def depth(self) -> int:
         """Reports that wait for their commit."""
         return len(self._waiting)
 
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When the report that waits longest was received; None when none waits."""
+        return self._waiting[0][0].received_at if self._waiting else None
+
     def submit(self, report: Report, committed: Callable[[Report], None]) -> None:
         """Take a report; `committed` is called with it once it is on disk."""
+        self.received += 1
         self._waiting.append((report, committed))
         self._more.set()
 
@@ -90,8 +108,12 @@ class ReportWriter:
         Raises:
             Trouble: the database is away; a part may have been committed, and may be given again.
         """
+        began_s = time.perf_counter()
         try:
-            await self._commit([report for report, _ in batch])
+            try:
+                await self._commit([report for report, _ in batch])
+            finally:
+                self.took.observe(time.perf_counter() - began_s)
             self.committed += len(batch)
         except Trouble as trouble:
             if trouble.code in AWAY:

@@ -1,5 +1,6 @@
 """What agents answer: verified, stored with the records it makes in one transaction, then confirmed."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -76,6 +77,7 @@ class Results:
 
     Attributes:
         chain_gaps: Certificates taken by this process whose place in their machine's chain is in doubt.
+        ended: Commands ended by an answer that this process took, by kind and state.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Results:
         judging: Judging,
     ) -> None:
         self.chain_gaps = 0
+        self.ended: Counter[tuple[str, str]] = Counter()
         self._database = database
         self._evidence = evidence
         self._key = key
@@ -130,6 +133,7 @@ class Results:
             self.chain_gaps += 1
             log.error("evidence.chain_gap", command_id=row.command_id, hardware_id=hardware_id, detail=broken)
         if ended:
+            self.ended[row.kind, state] += 1
             log.info("command.ended", command_id=row.command_id, hardware_id=hardware_id, kind=row.kind, state=state)
 
     async def _keep(self, envelope: Envelope, outcome: WipeEvidence, wiper_key: bytes) -> Kept:
@@ -154,6 +158,7 @@ class Results:
             if ended and row.kind == "wipe":
                 await self._failed_wipe(conn, row)
         if ended:
+            self.ended[row.kind, State.REFUSED] += 1
             log.warning("command.refused", command_id=row.command_id, hardware_id=hardware_id, code=refused.code)
 
     async def _command(self, conn: Connection, hardware_id: str, command_id: str) -> CommandRow:

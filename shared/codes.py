@@ -83,6 +83,7 @@ class Code(StrEnum):
     INTERNAL = "internal"
     # local
     NOT_INSTALLED = "not_installed"
+    CANNOT_CREATE = "cannot_create"
     BAD_CONFIGURATION = "bad_configuration"
     STATE_UNWRITABLE = "state_unwritable"
     STATE_CORRUPT = "state_corrupt"
@@ -162,6 +163,7 @@ MEANING: dict[Code, str] = {
     Code.STORE_UNAVAILABLE: "The database cannot be used right now; nothing was changed.",
     Code.INTERNAL: "Something broke on our side; the log has the details under the request id.",
     Code.NOT_INSTALLED: "A library that this part needs is not installed.",
+    Code.CANNOT_CREATE: "The file cannot be made, or is there already; nothing is overwritten.",
     Code.BAD_CONFIGURATION: "The configuration has an unknown or unacceptable setting.",
     Code.STATE_UNWRITABLE: "The state directory cannot be written.",
     Code.STATE_CORRUPT: "A file of the state directory cannot be read back.",

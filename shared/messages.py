@@ -26,7 +26,7 @@ SUBPROTOCOL = "rackproof.v1"
 """WebSocket subprotocol both ends insist on."""
 
 MAX_MESSAGE_BYTES = 65_536
-"""Largest text frame; a health report of an 8-GPU server is below 8 kB, an order or a result below 16 kB."""
+"""Largest text frame; a health report of an 8-GPU server is below 16 kB, an order or a result below 16 kB."""
 
 MOST_LOST = 64
 """Ranges of lost reports told at once; each is an interruption of its own."""
@@ -119,6 +119,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
 
     `join_counter`: the value of the last welcome; a copied disk presents an old one.
     `outbox_id`: made with the outbox file, so that sequence numbers of a lost outbox are never taken for repeats.
+    `run_id`: made when the agent's process starts, so that a restart is told from a broken way; empty where unknown.
     """
 
     hardware_id: RecordId
@@ -133,6 +134,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
     time: Moment
     facts: Facts
     signature: Signature
+    run_id: Annotated[str, Meta(max_length=80, pattern=r"^[^\x00]*\Z")] = ""
 
     def __post_init__(self) -> None:
         """Refuse a time that cannot be stored."""

@@ -112,6 +112,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     agent_version: str
     policy_hash: str
     facts: Facts
+    run_id: str = ""
 
 
 class AgentSession:
@@ -178,6 +179,7 @@ class AgentSession:
             time=now,
             facts=me.facts,
             signature=self._sign(to_be_signed(claim)),
+            run_id=me.run_id,
         )
         return (Send(hello),)
 

@@ -23,6 +23,9 @@ def settings_options(command: F) -> F:
     return command
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+
+
 def read(file: Path | None, **flags: Any) -> Any:
     """Return the settings for a command."""
     from agent.config import read_settings  # noqa: PLC0415 - `--help` must not wait for it
@@ -74,9 +77,13 @@ def enroll(file: Path | None, *, origin: str, token_file: Any, **flags: Any) -> 
 
 @commands.command()
 @settings_options
-@click.option("--json", "as_json", is_flag=True, help="JSON.")
+@json_option
 def status(file: Path | None, *, as_json: bool, **flags: Any) -> None:
-    """Show whether the agent runs, and what the collector sees of it."""
+    """
+    Show whether the agent runs, and whether the collector hears it.
+
+    Exit code 0: it runs and is online; 1: not enrolled, stopped, silent, or offline. Why, and what to do: doctor.
+    """
     from agent.cli.status import show  # noqa: PLC0415
 
     sys.exit(show(read(file, **flags), as_json=as_json))
@@ -84,25 +91,110 @@ def status(file: Path | None, *, as_json: bool, **flags: Any) -> None:
 
 @commands.command()
 @settings_options
-@click.option("--json", "as_json", is_flag=True, help="JSON.")
-def scan(file: Path | None, *, as_json: bool, **flags: Any) -> None:
-    """Read every indicator once and show it; needs no enrollment, no root, and writes nothing."""
+@click.argument("names", metavar="[INDICATOR]...", nargs=-1)
+@click.option("--once", is_flag=True, help="Look once: at once, and without rates and shares of time.")
+@click.option(
+    "--wait",
+    "between_s",
+    type=click.FloatRange(0.1, 60),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between the two looks that rates are made of.",
+)
+@json_option
+def scan(
+    file: Path | None, *, names: tuple[str, ...], once: bool, between_s: float, as_json: bool, **flags: Any
+) -> None:
+    """
+    Read this machine's health as it would be reported, and show it.
+
+    All indicators, or those named; `rackproof-agent indicators` lists them. Needs no enrollment and no root, sends and
+    writes nothing. Root sees some sensors that others do not; the service sees what its user sees.
+
+    Exit code 0: all could be read; 1: an indicator failed. One whose subject this machine does not have did not fail.
+    """
     from agent.cli.scan import scan as scan_machine  # noqa: PLC0415
     from agent.compose import local_host  # noqa: PLC0415
 
-    read(file, **flags)
-    sys.exit(scan_machine(local_host(), as_json=as_json))
+    settings = read(file, **flags)
+    sys.exit(
+        scan_machine(
+            local_host(settings.expected_gpus), settings, names, between_s=0 if once else between_s, as_json=as_json
+        )
+    )
+
+
+@commands.command()
+@click.argument("names", metavar="[INDICATOR]...", nargs=-1)
+@click.option("--markdown", is_flag=True, help="As the reference page of the source code.")
+@json_option
+def indicators(*, names: tuple[str, ...], markdown: bool, as_json: bool) -> None:
+    """List every reading of a health report: its unit, what it is, and where it comes from."""
+    from agent.cli import reference  # noqa: PLC0415
+
+    found = reference.subjects(names)
+    if as_json:
+        click.echo(reference.in_json(found))
+    elif markdown:
+        click.echo(reference.in_markdown(found), nl=False)
+    else:
+        click.echo(reference.as_text(found), color=True)
 
 
 @commands.command()
 @settings_options
-@click.option("--json", "as_json", is_flag=True, help="JSON.")
-def doctor(file: Path | None, *, as_json: bool, **flags: Any) -> None:
-    """Check this machine and say what to mend; needs no enrollment, no root, and writes nothing."""
+@click.argument("names", metavar="[CHECK]...", nargs=-1)
+@click.option("--collector", "origin", metavar="URL", help="Try the way to this collector, before enrolling there.")
+@click.option("--ca-file", metavar="FILE", help="Private certificate authority of the collector.")
+@json_option
+def doctor(file: Path | None, *, names: tuple[str, ...], origin: str | None, as_json: bool, **flags: Any) -> None:
+    r"""
+    Check whether the agent can do its work here, and say what to mend and how.
+
+    All checks, or those named: a name stands in each line of --json. Needs no enrollment and no root, and writes
+    nothing; root may look everywhere.
+
+    \b
+    ✓ fine   ! works, could be better   ✕ to be mended   - does not apply, or cannot be told
+
+    Exit code 0: nothing has to be mended; 1: something has.
+    """
     from agent.cli.doctor import doctor as check_machine  # noqa: PLC0415
+    from agent.cli.doctor import scene_of  # noqa: PLC0415
     from agent.compose import local_host  # noqa: PLC0415
 
-    sys.exit(check_machine(local_host(), read(file, **flags), as_json=as_json))
+    if origin is not None:
+        from agent.enrollment import checked_origin  # noqa: PLC0415
+
+        origin = checked_origin(origin)
+    host = local_host()
+    sys.exit(check_machine(host, scene_of(host, file, origin, flags), names, as_json=as_json))
+
+
+@commands.command("support-bundle")
+@settings_options
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to; rackproof-support-TIME.tar.gz here when left out. Never overwritten.",
+)
+@click.option("--list", "list_only", is_flag=True, help="Say what would be in it and what is taken out; write nothing.")
+def support_bundle(file: Path | None, *, output: Path | None, list_only: bool, **flags: Any) -> None:
+    """
+    Write one file that shows whoever helps you what this machine looks like.
+
+    It holds what the health report is made of (files of /proc and /sys, NVML's answers), the report, what doctor found,
+    settings and versions. Serial numbers, hardware and IP addresses, host and user names, UUIDs and process names are
+    replaced by made-up ones; keys, tenants' files and logs are never in it. Nothing is sent. As root it sees more.
+    """
+    from agent.cli.doctor import scene_of  # noqa: PLC0415
+    from agent.cli.support import support_bundle as write_bundle  # noqa: PLC0415
+    from agent.compose import local_host  # noqa: PLC0415
+
+    host = local_host()
+    sys.exit(write_bundle(host, scene_of(host, file, None, flags), output, list_only=list_only))
 
 
 @commands.command()
@@ -113,7 +205,7 @@ def doctor(file: Path | None, *, as_json: bool, **flags: Any) -> None:
 @click.option("--server", metavar="URL", help="Measuring server for the network; with --ticket-file.")
 @click.option("--ticket-file", type=click.Path(path_type=Path), help="The collector's ticket for it.")
 @click.option("--iperf3-server", metavar="HOST:PORT", help="Measure the network with iperf3 instead.")
-@click.option("--json", "as_json", is_flag=True, help="JSON.")
+@json_option
 def bench(
     file: Path | None,
     *,

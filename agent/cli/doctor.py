@@ -1,95 +1,132 @@
 """`doctor`: the checks as lines, or as JSON."""
 
-import asyncio
-import time
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
+from agent import checks as check_files
 from agent import identity
-from agent.checks import Check, State, run_checks
-from agent.config import Settings
+from agent.checking import Line, run_checks
+from agent.checks import Check, Scene, State
+from agent.cli.choosing import chosen
+from agent.cli.screen import coloured
+from agent.config import DEFAULT_FILE, Settings, read_settings
 from agent.host.linux import LinuxHost
-from shared.codes import Code, Trouble
+from agent.plugins import load
+from shared.codes import Trouble
 from shared.command_line import Exit
 
-REACH_S = 10.0
-"""How long the collector may take to answer before it counts as unreachable."""
-
-MARKS = {State.FINE: "✓", State.PROBLEM: "✕", State.UNKNOWN: "\N{EN DASH}"}
+MARKS = {State.FINE: "✓", State.ADVICE: "!", State.PROBLEM: "✕", State.UNKNOWN: "\N{EN DASH}"}
+COLOURS = {State.FINE: "green", State.ADVICE: "yellow", State.PROBLEM: "red", State.UNKNOWN: "bright_black"}
 
 
-def doctor(host: LinuxHost, settings: Settings, *, as_json: bool) -> int:
+def doctor(host: LinuxHost, scene: Scene, names: Sequence[str], *, as_json: bool) -> int:
     """
     Check this machine and print what was found; return 0 when nothing needs mending, 1 otherwise.
 
+    Args:
+        host: The machine, closed at the end.
+        scene: What may be looked at.
+        names: Checks to make; none for all of them.
+        as_json: For scripts.
+
     Raises:
-        Trouble: `state_corrupt` or `state_unwritable`: what enrollment pinned cannot be read.
+        click.UsageError: there is no check of this name.
     """
     try:
-        collector = asyncio.run(_collector(settings))
-        checks = run_checks(host, state_dir=settings.state_dir, collector=collector)
+        lines = run_checks(chosen(load(check_files, "CHECK", Check), names, "check"), scene)
     finally:
         host.close()
-    click.echo(render_checks(checks, json=as_json))
-    return Exit.FOUND_A_PROBLEM if found_problem(checks) else Exit.FINE
+    click.echo(as_text(lines, colour=coloured(sys.stdout)) if not as_json else in_json(lines), color=True)
+    return Exit.FOUND_A_PROBLEM if found_problem(lines) else Exit.FINE
 
 
-async def _collector(settings: Settings) -> float | Trouble | None:
-    """Return what trying to reach the collector gave; None before enrollment."""
+def scene_of(host: LinuxHost, file: Path | None, origin: str | None, flags: Mapping[str, Any]) -> Scene:
+    """
+    Return what may be looked at; settings that cannot be read are a line of the report, not its end.
+
+    Args:
+        host: The machine.
+        file: The settings file that was named.
+        origin: A collector's address to try; None for the one of the enrollment.
+        flags: Flags of the command line.
+    """
+    unreadable = None
     try:
-        pinned = identity.load(settings.pinned_file)
+        settings = read_settings(file, os.environ, flags)
     except Trouble as trouble:
-        if trouble.code is Code.NOT_ENROLLED:
-            return None
-        raise
-    return await reach(pinned.origin, settings.ca_file)
+        unreadable, settings = trouble, Settings(**{name: value for name, value in flags.items() if value is not None})
+    return Scene(
+        host=host,
+        settings=settings,
+        file=file or DEFAULT_FILE,
+        unreadable=unreadable,
+        origin=origin or _pinned_origin(settings),
+        root=os.geteuid() == 0,
+    )
 
 
-async def reach(origin: str, ca_file: str) -> float | Trouble:
-    """Return how long the collector takes to answer anything at all, in ms, or why it cannot be reached."""
-    import aiohttp  # noqa: PLC0415 - a machine that is not enrolled needs none of it
-
-    from agent.link import tls_context  # noqa: PLC0415
-
-    began_s = time.perf_counter()
+def _pinned_origin(settings: Settings) -> str:
     try:
-        limit = aiohttp.ClientTimeout(total=REACH_S)
-        tls = tls_context(ca_file)
-        async with (
-            aiohttp.ClientSession(timeout=limit) as http,
-            http.get(f"{origin}/healthz", ssl=True if tls is None else tls, allow_redirects=False),
-        ):
-            return (time.perf_counter() - began_s) * 1000
-    except TimeoutError:
-        detail = f"{origin} gave no answer within {REACH_S:g} s"
-    except (aiohttp.ClientError, OSError) as error:
-        detail = f"{origin}: {error}"
-    return Trouble(Code.COLLECTOR_UNREACHABLE, detail, "check DNS, firewall and certificate on the way to it")
+        return identity.load(settings.pinned_file).origin
+    except Trouble:
+        return ""  # the check of the enrollment says why
 
 
-def found_problem(checks: tuple[Check, ...]) -> bool:
+def found_problem(lines: Sequence[Line]) -> bool:
     """Return whether the command should end with "ran and found a problem"."""
-    return any(check.state is State.PROBLEM for check in checks)
+    return any(line.state is State.PROBLEM for line in lines)
 
 
-def render_checks(checks: tuple[Check, ...], *, json: bool) -> str:
+def in_json(lines: Sequence[Line]) -> str:
+    """Return the lines as a JSON list."""
+    return msgspec.json.format(msgspec.json.encode(lines), indent=2).decode()
+
+
+def as_text(lines: Sequence[Line], *, colour: bool) -> str:
     """
-    Return the checks for the screen, a line each and the remedy below a problem; or as a JSON list.
+    Return the lines for a screen, by group, with reason and remedy below what is wrong, and a summary.
 
-    The mark is followed by the code, so that nothing depends on a colour or a font.
+    A mark stands before each line and the code below it, so that nothing depends on a colour or a font.
     """
-    if json:
-        return msgspec.json.format(msgspec.json.encode(checks), indent=2).decode()
-    width = max((len(check.name) for check in checks), default=0)
-    return "\n".join(line for check in checks for line in _lines(check, width))
+    width = max((len(line.title) for line in lines), default=0)
+    text: list[str] = []
+    group = None
+    for line in lines:
+        if line.group is not group:
+            group = line.group
+            text += ["", _styled(str(group), colour, bold=True)] if text else [_styled(str(group), colour, bold=True)]
+        text += _text(line, width, colour=colour)
+    return "\n".join([*text, "", summary(lines)])
 
 
-def _lines(check: Check, width: int) -> tuple[str, ...]:
-    """Return one check's line, and the line of its remedy if it is a problem."""
-    limit = f"  ({check.limit})" if check.limit and check.state is not State.UNKNOWN else ""
-    line = f"{MARKS[check.state]} {check.name:<{width}}  {check.value}{limit}"
-    if check.state is not State.PROBLEM:
-        return (line,)
-    remedy = f": {check.remedy}" if check.remedy else ""
-    return (line, f"  {'':<{width}}  {check.code}{remedy}")
+def _text(line: Line, width: int, *, colour: bool) -> Iterator[str]:
+    wrong = line.state in {State.PROBLEM, State.ADVICE}
+    mark = _styled(MARKS[line.state], colour, fg=COLOURS[line.state])
+    limit = f"  (wanted: {line.limit})" if line.limit and wrong else ""
+    yield f"  {mark} {line.title:<{width}}  {line.value}{limit}"
+    if wrong:
+        yield f"      {_styled(line.code, colour, fg=COLOURS[line.state])}: {line.reason}"
+        yield f"      {_styled('mend it:', colour, bold=True)} {line.remedy}"
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """Return what was found in one line."""
+    count = Counter(line.state for line in lines)
+    words = (
+        (count[State.PROBLEM], "to mend"),
+        (count[State.ADVICE], "could be better"),
+        (count[State.FINE], "fine"),
+        (count[State.UNKNOWN], "not to be told here"),
+    )
+    return ", ".join(f"{number} {what}" for number, what in words if number)
+
+
+def _styled(words: str, colour: bool, **style: Any) -> str:  # noqa: FBT001 - the whole question
+    return click.style(words, **style) if colour else words

@@ -1,15 +1,18 @@
 """`scan`: one whole report of this machine, as tables or as JSON."""
 
 import asyncio
-import shutil
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from io import StringIO
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from agent import indicators as indicator_files
+from agent.cli.choosing import chosen
+from agent.cli.screen import coloured, width
+from agent.cli.units import NOTHING, label, shown, took
+from agent.config import Settings, digest
 from agent.health import Sampler
 from agent.host import Host
 from agent.host.linux import LinuxHost
@@ -19,16 +22,10 @@ from agent.plugins import load
 from shared.command_line import Exit
 from shared.messages import Absent, Facts, Failed, Indicators, Measured, Scalar, Values
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
 BETWEEN_LOOKS_S = 1.0
 """Rates need two looks; a second shows a load without making anybody wait."""
 
-NOTHING = "\N{EN DASH}"
-_LEAST_WIDTH = 80
-_FACT_WORDS = {
+FACT_WORDS = {
     "gpu_model": "GPU",
     "cpu_model": "CPU",
     "ram_gb": "memory (GB)",
@@ -39,80 +36,86 @@ _FACT_WORDS = {
 }
 
 
-def scan(host: LinuxHost, *, as_json: bool) -> int:
-    """Read this machine and print it; return 0 when everything could be read, 1 otherwise."""
+def scan(host: LinuxHost, settings: Settings, names: Sequence[str], *, between_s: float, as_json: bool) -> int:
+    """
+    Read this machine and print it; return 0 when everything could be read, 1 otherwise.
+
+    Args:
+        host: The machine, closed at the end.
+        settings: The provider's; their digest is one of the readings.
+        names: Indicators to read; none for all of them, and the machine's facts.
+        between_s: Time between the two looks; 0 for one look, without rates.
+        as_json: As it would be sent.
+
+    Raises:
+        click.UsageError: there is no indicator of this name.
+    """
+    own: Values = {"version": version("rackproof"), "configuration_hash": digest(settings)}
     try:
-        known, found = asyncio.run(take_scan(host, {"version": version("rackproof")}))
+        subjects = chosen(load(indicator_files, "INDICATOR", Indicator), names, "indicator")
+        # First, as it waits for GPUs that take their time; then they are there, as they are for the running agent.
+        known = facts(host)
+        found = asyncio.run(take_scan(host, subjects, own, between_s))
     finally:
         host.close()
-    click.echo(render_scan(known, found, json=as_json))
+    if as_json:
+        click.echo(in_json(None if names else known, found))
+    else:
+        click.echo(as_text(None if names else known, found, width(sys.stdout), colour=coloured(sys.stdout)), color=True)
     return Exit.FOUND_A_PROBLEM if any(isinstance(outcome, Failed) for outcome in found.values()) else Exit.FINE
 
 
-async def take_scan(host: Host, own: Values) -> tuple[Facts, Indicators]:
+async def take_scan(host: Host, subjects: Sequence[Indicator], own: Values, between_s: float) -> Indicators:
     """
-    Look at this machine twice, a second apart, and return its facts and a whole report.
+    Look at this machine twice and return a whole report.
 
     Args:
         host: The machine.
+        subjects: What to read.
         own: What is known of the agent itself, such as its version.
+        between_s: Time between the looks; 0 for one only.
     """
-    sampler = Sampler(host, load(indicator_files, "INDICATOR", Indicator), lambda: {"agent": own})
-    await sampler.sample()
-    known = await asyncio.to_thread(facts, host)
-    await asyncio.sleep(BETWEEN_LOOKS_S)
-    return known, await sampler.sample(everything=True)
+    sampler = Sampler(host, subjects, lambda: {"agent": own})
+    if between_s > 0:
+        await sampler.sample()
+        await asyncio.sleep(between_s)
+    return await sampler.sample(everything=True)
 
 
-def render_scan(facts: Facts, indicators: Indicators, *, json: bool) -> str:
-    """Return a report for the screen, or as the JSON the collector gets: `facts` and `indicators`."""
-    if json:
-        text = msgspec.json.encode({"facts": facts, "indicators": indicators})
-        return msgspec.json.format(text, indent=2).decode()
-    # rich takes 50 ms and 10 MB: only who draws a table pays for it.
-    from rich.console import Console  # noqa: PLC0415
+def in_json(facts: Facts | None, indicators: Indicators) -> str:
+    """Return a report as the JSON that the collector gets: `indicators`, and `facts` where all was read."""
+    whole = {"indicators": indicators} if facts is None else {"facts": facts, "indicators": indicators}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
 
-    screen = StringIO()
-    console = Console(file=screen, width=max(_LEAST_WIDTH, shutil.get_terminal_size().columns), color_system=None)
-    console.print(_facts_table(facts))
+
+def as_text(facts: Facts | None, indicators: Indicators, columns: int, *, colour: bool) -> str:
+    """Return a report for a screen: a section an indicator, with what could not be read and why."""
+    from agent.cli.tables import Page  # noqa: PLC0415 - only who draws a table pays for it
+
+    page = Page(columns, colour=colour)
+    if facts is not None:
+        page.heading("machine")
+        rows = [(words, getattr(facts, name)) for name, words in FACT_WORDS.items()]
+        page.pairs([(words, NOTHING if value is None else str(value)) for words, value in rows])
+        page.gap()
     for name, outcome in indicators.items():
-        _draw(console, name, outcome)
-    return "\n".join(line.rstrip() for line in screen.getvalue().splitlines())
-
-
-def _table(title: str, *columns: str) -> "Table":
-    """Return an empty table with a title to its left."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-
-
-def _facts_table(facts: Facts) -> "Table":
-    """Return the machine's facts as a table."""
-    table = _table("machine", "", "")
-    table.show_header = False
-    for name, words in _FACT_WORDS.items():
-        value = getattr(facts, name)
-        table.add_row(words, NOTHING if value is None else str(value))
-    return table
-
-
-def _draw(console: "Console", name: str, outcome: Measured | Absent | Failed) -> None:
-    """Draw one indicator: its readings, or why there are none."""
-    if isinstance(outcome, Absent):
-        console.print(f" {name}: {NOTHING} {outcome.reason}", markup=False)
-    elif isinstance(outcome, Failed):
-        console.print(f" {name}: ✕ failed: {outcome.error}", markup=False)
-    else:
-        single = {key: value for key, value in outcome.values.items() if not isinstance(value, dict)}
-        if single:
-            table = _table(name, "reading", "value")
-            for key, value in single.items():
-                table.add_row(*shown(key, value))
-            console.print(table)
-        for group in grouped(outcome.values):
-            console.print(_item_table(name, group))
+        match outcome:
+            case Absent(reason=reason):
+                page.heading(name, f"{NOTHING} {reason}, {took(outcome.took_ms)}")
+            case Failed(error=error):
+                page.heading(name, f"after {took(outcome.took_ms)}", style="bold red" if colour else "")
+                page.line(f"✕ failed: {error}", style="red" if colour else "")
+            case Measured(values=values):
+                page.heading(name, took(outcome.took_ms))
+                single = [
+                    (label(key), shown(key, value)) for key, value in values.items() if not isinstance(value, dict)
+                ]
+                if single:
+                    page.pairs(single)
+                for group in grouped(values):
+                    page.items(group)
+        page.gap()
+    return page.text().rstrip()
 
 
 def grouped(values: Values) -> list[dict[str, dict[str, Scalar]]]:
@@ -128,28 +131,3 @@ def grouped(values: Values) -> list[dict[str, dict[str, Scalar]]]:
         else:
             groups.append({key: value})
     return groups
-
-
-def _item_table(name: str, group: dict[str, dict[str, Scalar]]) -> "Table":
-    """Return a table with a row for each item and a column for each reading."""
-    items = sorted({item for value in group.values() for item in value})
-    table = _table(name, "", *(shown(key, None)[0] for key in group))
-    for item in items:
-        table.add_row(item, *(shown(key, value[item])[1] if item in value else NOTHING for key, value in group.items()))
-    return table
-
-
-def shown(key: str, value: Scalar) -> tuple[str, str]:
-    """Return a reading's name and value as people read them: its unit out of the name, bytes as GB or MB."""
-    for suffix, unit in (("_percent", "%"), ("_celsius", "°C"), ("_mb_s", "MB/s"), ("_mbit_s", "Mbit/s")):
-        if key.endswith(suffix):
-            return key.removesuffix(suffix).replace("_", " "), f"{value} {unit}"
-    if key.endswith("_bytes") and not isinstance(value, str):
-        return key.removesuffix("_bytes").replace("_", " "), _size(float(value or 0))
-    words = {None: NOTHING, True: "yes", False: "no"}
-    return key.replace("_", " "), words[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _size(size_bytes: float) -> str:
-    """Return a size in GB or MB, powers of ten."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"

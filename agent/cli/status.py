@@ -7,12 +7,9 @@ import msgspec
 
 from agent import identity
 from agent.config import Settings
-from agent.status import Status, alive, read_status
+from agent.status import alive, in_words, read_status
 from shared.codes import Code, Trouble
 from shared.command_line import Exit
-
-FRESH_S = 60.0
-"""A running agent writes its status with every report; older than this it is stuck or stopped."""
 
 
 def show(settings: Settings, *, as_json: bool) -> int:
@@ -38,14 +35,3 @@ def show(settings: Settings, *, as_json: bool) -> int:
             click.echo(f"tenants    {told.tenants or 'none'}")
             click.echo(f"outbox     {told.waiting} reports not yet acknowledged")
     return Exit.FINE if words == "online" else Exit.FOUND_A_PROBLEM
-
-
-def in_words(told: Status | None, now: datetime, *, runs: bool) -> str:
-    """Return the agent's state: "online", or why not."""
-    if told is None:
-        return "has never run; start it: systemctl start rackproof-agent"
-    if not runs:
-        return "not running; start it: systemctl start rackproof-agent"
-    if (now - told.at).total_seconds() > FRESH_S:
-        return f"running as process {told.pid}, but silent since {told.at.isoformat(timespec='seconds')}"
-    return told.link

@@ -1,52 +1,44 @@
 """
-The supervisor of the NVML process: a deadline for each answer, an end for one that hangs, a pause before the next.
+The supervisor of the NVML process: it never waits for it, names the call that hangs, and replaces what hangs or dies.
+
+A question is asked, and what has come after a moment is taken; the rest is taken by the next question. So neither a
+report nor a heartbeat is later than that moment, whatever NVML does.
 
 Source: a Python process with NVML inside ends with a segmentation fault when a GPU leaves the bus (nvitop issue 139);
 calls block for more than 45 s on a GPU with many ECC errors (NVSentinel issue 1748).
 """
 
-import os
-import select
-import signal
-import subprocess
-import sys
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-import msgspec
-from msgspec import Struct
+from msgspec.structs import replace
 
-from agent.host import Gpu, Gpus, GpuUnreadable
+from agent.backoff import wait_s as pause_s
+from agent.gpu.answer import Answer, Named, Refusal, UnreadableError
+from agent.gpu.process import DONE, PROBE, Call, EndedError, Process
+from agent.gpu.sparing import Spared, active, spare
+from agent.host import PATIENCE_S, Gpu, Gpus, GpuUnreadable
 
-PROBE = (sys.executable, "-P", "-m", "agent.gpu.probe")
-"""`-P`: never import from the directory the agent happens to be started in."""
-
-DEADLINE_S = 30.0
-"""The first answer loads the driver when nobody else holds it: 1 to 3 s for each GPU, of which there may be 10."""
-
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
+HANGS_AFTER_S = 10.0
+"""A call that takes longer is not waited for: attaching a GPU that nobody else holds takes up to 3 s."""
+WAITS_AFTER_S = 1.0
+"""A call that takes longer is told as one that has not answered yet."""
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_REFUSED_S = 1.0, 300.0, 30.0
+"""Between two starts: after crashes, each a line in the kernel's log, and after refusals, which cost nothing."""
+MOST_UNENDED = 2
+"""Processes that hang in the driver and cannot be ended; with so many, no other is started."""
 ANSWERS_OF_A_LIFE = 2000
 """About eight hours; then a fresh process, because long-running NVML readers grow (glances issue 2976)."""
+RENEWED_AFTER_S = 60.0
+"""How long a GPU may be ill before a fresh process looks whether it is back: NVML keeps a lost one lost."""
+CLOSES_S = 1.0
+"""How long a stop of the agent waits for what it killed."""
 
-_KILL_S = 2.0
-
-
-class _Answer(Struct, frozen=True):
-    """A line of the probe."""
-
-    driver: str = ""
-    gpus: tuple[Gpu, ...] = ()
-    error: str = ""
-
-
-class _Silent(Exception):  # noqa: N818 - one of the answers a probe can give
-    """The probe gave no answer; the text says why."""
-
-
-def pause_s(failures: int) -> float:
-    """Return how long to leave the GPUs alone after so many failures in a row, the first being 1."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16))
+_STEP_S = 0.2
+SHORT = len("GPU-8932f937")
 
 
 class GpuChild:
@@ -56,143 +48,236 @@ class GpuChild:
     Args:
         command: How the probe is started.
         environment: The probe's variables; this process's own when left out.
-        deadline_s: How long one answer may take.
-        now_s: A monotonic clock.
+        hangs_after_s: How long one call of NVML may take.
+        now_s: A monotonic clock for pauses.
+        draw: Gives a number in [0, 1), by which pauses differ.
     """
 
     def __init__(
         self,
         command: Sequence[str] = PROBE,
         environment: Mapping[str, str] | None = None,
-        deadline_s: float = DEADLINE_S,
+        hangs_after_s: float = HANGS_AFTER_S,
         now_s: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._command = tuple(command)
         self._environment = environment
-        self._deadline_s = deadline_s
+        self._hangs_after_s = hangs_after_s
         self._now_s = now_s
+        self._draw = draw
         self._turn = Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._unended: subprocess.Popen[bytes] | None = None
-        self._answered = 0
-        self._failures = 0
-        self._not_before_s = 0.0
-        self._why = ""
+        self._process: Process | None = None
+        self._unended: list[Process] = []
+        self._answer: Answer | None = None
+        self._asked_s = 0.0
+        self._before_s = self._began_s = 0.0
+        self._last: tuple[float, Gpus] | None = None
+        self._known: dict[int, Named] = {}
+        self._spared: tuple[Spared, ...] = ()
+        self._answers = self._failures = self._restarts = 0
+        self._started_s = self._not_before_s = 0.0
+        self._trouble = ""
+        self._refusal: Refusal | None = None
 
-    def ask(self) -> Gpus:
+    def ask(self, wait_s: float = PATIENCE_S) -> Gpus:
         """
-        Return the GPUs as NVML sees them.
+        Return the GPUs as NVML sees them, after waiting for it for a while.
 
         Raises:
-            GpuUnreadable: NVML refused, did not answer in time, died, or is left alone for a while after that.
+            GpuUnreadable: it refused, hangs, died or is left alone for a while after that, and no GPU is known yet.
         """
-        if not self._turn.acquire(timeout=self._deadline_s):
-            raise GpuUnreadable("the GPU probe still works on another question")
-        try:
-            self._may_start()
-            answer = self._exchange()
-        except _Silent as silent:
-            raise self._given_up(str(silent)) from silent
-        finally:
-            self._turn.release()
-        self._failures = 0
-        return Gpus(driver=answer.driver, gpus=answer.gpus)
+        until_s = time.monotonic() + wait_s
+        began_s = time.monotonic()
+        self._before_s, self._began_s = self._began_s, began_s
+        while (left_s := until_s - time.monotonic()) > 0 and self._turn.acquire(timeout=left_s):
+            try:
+                if self._went_on(began_s, min(left_s, _STEP_S)):
+                    break
+            finally:
+                self._turn.release()
+        return self._told()
 
     def close(self) -> None:
         """End the probe. One that hangs in the driver is left to the kernel, which ends it when the call returns."""
         self._end()
+        until_s = time.monotonic() + CLOSES_S
+        for one in self._unended:
+            one.bury(max(0.0, until_s - time.monotonic()))
 
-    def _may_start(self) -> None:
-        """Refuse while an old probe hangs in the kernel, or the pause after a failure is not over."""
-        if self._unended is not None:
-            if self._unended.poll() is None:
-                raise GpuUnreadable(f"{self._why}; it hangs in the driver and cannot be ended: reboot the machine")
-            self._unended = None
-        left_s = self._not_before_s - self._now_s()
-        if left_s > 0:
-            raise GpuUnreadable(f"{self._why}; next try in {left_s:.0f} s")
+    def _went_on(self, began_s: float, wait_s: float) -> bool:
+        """Go on for a moment; true when there is nothing left to wait for since the question began."""
+        try:
+            process = self._running()
+            if process is None:
+                return True
+            if self._answer is None:
+                process.ask("\t".join(one.key for one in active(self._spared, self._now_s())))
+                self._answer, self._asked_s = Answer(), time.monotonic()
+            for line in process.lines(wait_s):
+                self._answer.take(line)
+        except EndedError:
+            self._crashed()
+            return False
+        except UnreadableError as error:
+            self._gave_up(f"the GPU probe's answer cannot be read: {error}")
+            return True
+        return self._looked_at(process, self._answer, began_s)
 
-    def _given_up(self, why: str) -> GpuUnreadable:
-        """End the probe and note when to try again."""
-        self._end()
-        self._failures += 1
-        self._why = why
-        self._not_before_s = self._now_s() + pause_s(self._failures)
-        return GpuUnreadable(why)
+    def _looked_at(self, process: Process, answer: Answer, began_s: float) -> bool:
+        """Take a whole answer, end a process that hangs; true when the question is answered."""
+        if answer.refusal is not None:
+            self._gave_up(answer.refusal.words, answer.refusal)
+            return True
+        if answer.ended:
+            self._finished(answer)
+            return self._asked_s >= began_s
+        call = process.call()
+        if call is not None and time.monotonic() - call.began_s >= self._hangs_after_s:
+            self._hung(call)
+            return False
+        return False
 
-    def _exchange(self) -> _Answer:
-        """Ask the running probe, or a fresh one."""
-        if self._answered >= ANSWERS_OF_A_LIFE or (self._process is not None and self._process.poll() is not None):
+    def _running(self) -> Process | None:
+        """Return the running probe, or a fresh one; None while none may be started."""
+        self._unended = [one for one in self._unended if not one.ended]
+        if self._process is not None and self._answer is None and self._outlived(self._process):
             self._end()
+        if self._process is None and not self._may_start():
+            return None
         if self._process is None:
-            self._process = self._started()
-            self._answered = 0
-        line = self._line(self._process)
-        try:
-            answer = msgspec.json.decode(line, type=_Answer)
-        except msgspec.MsgspecError as error:
-            raise _Silent(f"the GPU probe's answer cannot be read: {error}") from error
-        if answer.error:
-            raise _Silent(answer.error)
-        self._answered += 1
-        return answer
+            try:
+                self._process = Process(self._command, self._environment)
+            except OSError as error:
+                self._gave_up(f"the GPU probe cannot be started: {error}")
+                return None
+            self._answers, self._started_s = 0, self._now_s()
+        return self._process
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        """Start the probe."""
-        try:
-            return subprocess.Popen(
-                self._command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=self._environment,
-            )
-        except OSError as error:
-            raise _Silent(f"the GPU probe cannot be started: {error}") from error
+    def _outlived(self, process: Process) -> bool:
+        """Return whether a process that has nothing to do is to be replaced."""
+        ill = self._last is not None and any(gpu.error for gpu in self._last[1].gpus)
+        renewed = ill and self._now_s() - self._started_s >= RENEWED_AFTER_S
+        return process.ended or self._answers >= ANSWERS_OF_A_LIFE or renewed
 
-    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
-        """Return the probe's answer to one question."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(b"gpus\n")
-        except BrokenPipeError as error:
-            raise _Silent(_death(process)) from error
-        ready = select.poll()
-        ready.register(process.stdout, select.POLLIN)
-        began_s, line = time.monotonic(), b""
-        while not line.endswith(b"\n"):
-            left_s = self._deadline_s - (time.monotonic() - began_s)
-            if left_s <= 0 or not ready.poll(left_s * 1000):
-                raise _Silent(f"the GPU probe gave no answer within {self._deadline_s:g} s")
-            chunk = os.read(process.stdout.fileno(), 65_536)
-            if not chunk:
-                raise _Silent(_death(process))
-            line += chunk
-        return line
+    def _may_start(self) -> bool:
+        """Return whether a process may be started now; if not, the trouble says why."""
+        if len(self._unended) >= MOST_UNENDED:
+            stuck = f"{len(self._unended)} GPU probes hang in the kernel and cannot be ended: reboot the machine"
+            if stuck not in self._trouble:
+                self._trouble = "; ".join(filter(None, (self._trouble or self._why_spared(), stuck)))
+            return False
+        return self._now_s() >= self._not_before_s
+
+    def _finished(self, answer: Answer) -> None:
+        """Keep a whole answer."""
+        now_s = self._now_s()
+        self._spared = active(self._spared, now_s)
+        if len(answer.named) != len(self._known):
+            self._known = {}
+        self._known |= {i: one for i, one in answer.named.items() if one.uuid != f"index {i}"}
+        gpus = answer.gpus(self._known, {one.about: one.why for one in self._spared})
+        self._last = (self._asked_s, Gpus(driver=answer.driver, gpus=gpus))
+        self._answer = None
+        self._answers += 1
+        self._failures = 0
+        self._trouble, self._refusal = "", None
+
+    def _hung(self, call: Call) -> None:
+        """End a process whose call does not return, and leave that call out for a while."""
+        self._end()
+        self._restarts += 1
+        why = f"{_named(call)} hung since {_clock_time(call)}"
+        if call.about:
+            self._spared = spare(self._spared, call.name, call.about, why, self._now_s())
+        else:
+            self._pause(why, LONGEST_PAUSE_S)
+
+    def _crashed(self) -> None:
+        """Note how a process ended that was asked, and leave alone for a while what it was doing."""
+        process, self._process = self._process, None
+        assert process is not None
+        call, death = process.call(), process.death()
+        self._forget(process)
+        if death == DONE:
+            return
+        self._restarts += 1
+        where = f" in {_named(call)}" if call is not None else ""
+        why = f"NVML crashed{where}: {death}"
+        if call is not None and call.about:
+            self._spared = spare(self._spared, call.name, call.about, why, self._now_s())
+        pause = self._pause(why, LONGEST_PAUSE_S)
+        self._trouble = f"{why}, restart in {pause:.0f} s"
+
+    def _gave_up(self, why: str, refusal: Refusal | None = None) -> None:
+        """End a process that answers, but not with GPUs."""
+        self._end()
+        self._pause(why, LONGEST_PAUSE_S if refusal is None else LONGEST_REFUSED_S)
+        self._refusal = refusal
+
+    def _pause(self, why: str, longest_s: float) -> float:
+        """Start nothing for a while, and return for how long."""
+        self._failures += 1
+        pause = max(SHORTEST_PAUSE_S, pause_s(self._failures, self._draw(), cap_s=longest_s))
+        self._not_before_s = self._now_s() + pause
+        self._trouble, self._refusal = why, None
+        return pause
 
     def _end(self) -> None:
-        """End the probe if there is one; remember one that does not end, so that hanging ones never pile up."""
+        """End the probe if there is one."""
         process, self._process = self._process, None
-        if process is None:
-            return
+        if process is not None:
+            self._forget(process)
+
+    def _forget(self, process: Process) -> None:
+        """Kill a process and wait for nothing; remember it until it is gone, so that stuck ones never pile up."""
+        self._answer = None
         process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        try:
-            process.wait(_KILL_S)
-        except subprocess.TimeoutExpired:
-            self._unended = process
+        if not process.ended:
+            self._unended.append(process)
+
+    def _told(self) -> Gpus:
+        """Return what is known now, fresh or not, and what happened."""
+        waiting = self._waiting()
+        spared = active(self._spared, self._now_s())
+        probe = self._trouble or waiting or "ok"
+        if not self._trouble and self._last is not None and self._last[0] >= self._before_s:
+            return replace(self._last[1], probe=probe, restarts=self._restarts)
+        why = probe if probe != "ok" else "the GPU probe has not answered yet"
+        if not self._known:
+            refusal = self._refusal
+            raise GpuUnreadable(
+                why,
+                restarts=self._restarts,
+                refused=refusal is not None,
+                without_driver=refusal is not None and refusal.without_driver,
+            )
+        errors = {one.about: one.why for one in spared}
+        gpus = tuple(
+            Gpu(uuid=one.uuid, model=one.model, pci_address=one.pci_address, error=errors.get(one.uuid, why))
+            for _, one in sorted(self._known.items())
+        )
+        return Gpus(gpus=gpus, probe=why, restarts=self._restarts, complete=self._refusal is not None)
+
+    def _why_spared(self) -> str:
+        """Return why something is left out now; empty when nothing is."""
+        return next((one.why for one in active(self._spared, self._now_s())), "")
+
+    def _waiting(self) -> str:
+        """Return which call is being waited for longer than usual; empty when none is."""
+        process = self._process
+        call = process.call() if process is not None and self._answer is not None else None
+        if call is None or time.monotonic() - call.began_s < WAITS_AFTER_S:
+            return ""
+        return f"{_named(call)} has not answered since {_clock_time(call)}"
 
 
-def _death(process: subprocess.Popen[bytes]) -> str:
-    """Say how a probe that closed its pipe ended."""
-    try:
-        status = process.wait(_KILL_S)
-    except subprocess.TimeoutExpired:
-        return "the GPU probe closed its pipe"
-    if status < 0:
-        return f"the GPU probe was ended by {signal.Signals(-status).name}"
-    return f"the GPU probe ended with exit status {status}"
+def _named(call: Call) -> str:
+    """Return a call as people read it, the GPU by its short name."""
+    return f"{call.name} of {call.about[:SHORT]}" if call.about else call.name
+
+
+def _clock_time(call: Call) -> str:
+    """Return when a call began."""
+    began_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - call.began_s)
+    return began_at.strftime("%H:%M:%S UTC")

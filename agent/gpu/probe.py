@@ -1,137 +1,162 @@
 """
-The process that speaks to NVML: a question a line on stdin, an answer a line of JSON on stdout.
+The process that speaks to NVML: a question a line on stdin, an answer of several lines on stdout.
 
-It imports nothing of the agent's: what NVML does to this process stays in this process. The answer is `agent.host.Gpus`
-as JSON, or `{"error": "…"}`. It ends when stdin does, and after an error that a fresh process may not have, such as a
-driver that was updated under it.
+What NVML does to this process stays in this process, and it loads next to nothing: its memory is the agent's. A
+question is the calls to leave out, tabs between them ("nvmlDeviceGetTotalEccErrors GPU-…"); `agent.gpu.answer` says how
+an answer looks. Before each call, its name goes into the file whose descriptor is the argument: who hangs cannot speak.
+
+It ends when stdin does, when NVML refuses as a whole, and when the library it has loaded was replaced on the disk: a
+fresh process finds what a driver's update changed, for better or worse.
 """
 
-import json
 import os
+import resource
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+import time
+from ctypes import byref
 
-import pynvml as nvml
+from agent.gpu.nvml import LIBRARY, LOST, RESET_REQUIRED, UNANSWERED, Device, LeftOutError, Library, NvmlError, PciInfo
+from agent.gpu.readings import QUICK, SLOW, Question, Readings
 
-Readings = dict[str, int | float | str | bool]
-
-REMEDIES: dict[int, str] = {
-    nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
-        "libnvidia-ml.so.1 is missing: install the NVIDIA driver (on Ubuntu: sudo ubuntu-drivers install --gpgpu)"
-    ),
-    nvml.NVML_ERROR_DRIVER_NOT_LOADED: "the NVIDIA kernel driver is not loaded: sudo modprobe nvidia, or reboot",
-    nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
-        "the NVIDIA driver was updated and the old one still runs: reboot to load the new one"
-    ),
-    nvml.NVML_ERROR_NO_PERMISSION: "this user may not open /dev/nvidiactl: check its permissions",
-}
-"""What to do about errors that concern the whole machine. Source: NVML API reference, nvmlReturn_t."""
-
-_UNANSWERED = (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND, nvml.NVML_ERROR_NO_PERMISSION)
-"""This model, driver or user does not get this reading; the others are still good."""
+_NOTE_BYTES = 200
 
 
-def _memory(gpu: Any) -> Readings:
-    found = nvml.nvmlDeviceGetMemoryInfo(gpu)
-    return {"memory_used_bytes": found.used, "memory_total_bytes": found.total}
+class _Gpu:
+    """One GPU while it is asked; without a device once it no longer answers."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.device: Device | None = None
+        self.found: Readings = {}
+        self.errors: list[str] = []
+
+    def failed(self, error: NvmlError) -> None:
+        """Note an error; one that means the GPU is gone ends its questions."""
+        if isinstance(error, LeftOutError):
+            return
+        gone = error.code in {LOST, RESET_REQUIRED}
+        self.errors.append(str(error) if gone else f"{error} ({error.call})")
+        if gone:
+            self.device = None
 
 
-def _remapped_rows(gpu: Any) -> Readings:
-    corrected, uncorrected, pending, failed = nvml.nvmlDeviceGetRemappedRows(gpu)
-    return {
-        "rows_remapped": corrected + uncorrected,
-        "row_remap_pending": bool(pending),
-        "row_remap_failed": bool(failed),
-    }
+class Probe:
+    """
+    NVML, asked again and again.
 
+    Args:
+        note_file: The descriptor that says which call is being made.
+    """
 
-def _one(name: str, ask: Callable[[Any], Any]) -> Callable[[Any], Readings]:
-    return lambda gpu: {name: ask(gpu)}
+    def __init__(self, note_file: int) -> None:
+        self._note_file = note_file
+        self._library: Library | None = None
+        self._loaded: tuple[str, int] | None = None
 
+    def answer(self, left_out: frozenset[str]) -> list[str]:
+        """
+        Ask every GPU everything and return the lines to say.
 
-_ASK: tuple[Callable[[Any], Readings], ...] = (
-    _one("temperature_celsius", lambda gpu: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)),
-    _one(
-        "slowdown_celsius",
-        lambda gpu: nvml.nvmlDeviceGetTemperatureThreshold(gpu, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
-    ),
-    _one("utilization_percent", lambda gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
-    _memory,
-    _one("power_w", lambda gpu: round(nvml.nvmlDeviceGetPowerUsage(gpu) / 1000, 1)),
-    _one("power_limit_w", lambda gpu: round(nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000, 1)),
-    _one("sm_clock_mhz", lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM)),
-    _one("sm_clock_max_mhz", lambda gpu: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM)),
-    _one("throttle_reasons", nvml.nvmlDeviceGetCurrentClocksThrottleReasons),
-    _one("pcie_generation", nvml.nvmlDeviceGetCurrPcieLinkGeneration),
-    _one("pcie_width", nvml.nvmlDeviceGetCurrPcieLinkWidth),
-    _one("pcie_width_max", nvml.nvmlDeviceGetMaxPcieLinkWidth),
-    _one(
-        "ecc_corrected_errors",
-        lambda gpu: nvml.nvmlDeviceGetTotalEccErrors(
-            gpu, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, nvml.NVML_VOLATILE_ECC
-        ),
-    ),
-    _one(
-        "ecc_uncorrected_errors",
-        lambda gpu: nvml.nvmlDeviceGetTotalEccErrors(
-            gpu, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-        ),
-    ),
-    _remapped_rows,
-)
+        Raises:
+            NvmlError: NVML refuses as a whole.
+        """
+        library = self._begun()
+        library.left_out = left_out
+        lines = [f"driver\t{library.text('nvmlSystemGetDriverVersion')}"]
+        gpus = [_Gpu(index) for index in range(library.number("nvmlDeviceGetCount_v2"))]
+        for gpu in gpus:
+            lines.append(_named(library, gpu))
+            _ask(gpu, QUICK)
+        for gpu in gpus:
+            _ask(gpu, SLOW)
+        self._note("", "")
+        for gpu in gpus:
+            lines += [f"value\t{gpu.index}\t{name}\t{value}" for name, value in gpu.found.items()]
+            lines += [f"error\t{gpu.index}\t{error}" for error in gpu.errors[:1]]
+        return [*lines, "end"]
 
-
-def read_gpu(index: int) -> dict[str, Any]:
-    """Return one GPU; its `error` says why the rest is missing when it stops answering on the way."""
-    found: dict[str, Any] = {"uuid": f"index {index}", "readings": {}}
-    try:
-        gpu = nvml.nvmlDeviceGetHandleByIndex(index)
-        found["uuid"] = nvml.nvmlDeviceGetUUID(gpu)
-        found["model"] = nvml.nvmlDeviceGetName(gpu)
-        for readings in _answers(gpu):
-            found["readings"].update(readings)
-    except nvml.NVMLError as error:
-        found["error"] = str(error)
-    return found
-
-
-def _answers(gpu: Any) -> Iterator[Readings]:
-    """Ask for everything; what this model does not have is skipped, a GPU that is lost ends it."""
-    for ask in _ASK:
+    def replaced(self) -> bool:
+        """Return whether the loaded library is no longer the one on the disk, as after an update."""
+        if self._loaded is None:
+            return False
+        path, inode = self._loaded
         try:
-            yield ask(gpu)
-        except nvml.NVMLError as error:
-            if error.value not in _UNANSWERED:
-                raise
+            return os.stat(path).st_ino != inode  # noqa: PTH116 - pathlib would cost this small process a megabyte
+        except OSError:
+            return True
+
+    def _begun(self) -> Library:
+        if self._library is None:
+            library = Library(self._note)
+            library.call("nvmlInit_v2", "")
+            self._library, self._loaded = library, _mapped()
+        return self._library
+
+    def _note(self, call: str, about: str) -> None:
+        """Say which call comes next, and since when it runs."""
+        text = f"{time.monotonic():.3f}\t{call}\t{about}\n" if call else "\n"
+        os.pwrite(self._note_file, text.encode()[:_NOTE_BYTES], 0)
 
 
-def read_gpus() -> dict[str, Any]:
-    """Return every GPU that NVML counts."""
-    count = nvml.nvmlDeviceGetCount()
-    return {"driver": nvml.nvmlSystemGetDriverVersion(), "gpus": [read_gpu(index) for index in range(count)]}
+def _named(library: Library, gpu: _Gpu) -> str:
+    """Begin with a GPU and return the line that names it; its index stands for one too ill to tell its UUID."""
+    model = address = ""
+    about = f"index {gpu.index}"
+    try:
+        gpu.device = Device(library, gpu.index)
+        about = gpu.device.about
+        model = gpu.device.text("nvmlDeviceGetName")
+        pci = PciInfo()
+        gpu.device.call("nvmlDeviceGetPciInfo_v3", byref(pci))
+        # NVML writes eight digits of domain, the kernel four.
+        address = pci.bus_id.decode(errors="replace").lower()[-12:]
+    except NvmlError as error:
+        gpu.failed(error)
+    return "\t".join(("gpu", str(gpu.index), about, model.replace("\t", " "), address))
 
 
-def main() -> int:
-    """Answer questions until there are no more, or until NVML fails as a whole."""
-    # What a library prints must not stand between the answers.
+def _ask(gpu: _Gpu, questions: tuple[Question, ...]) -> None:
+    """Ask one GPU; what this model does not have is skipped, a GPU that is lost ends it."""
+    for question in questions:
+        if gpu.device is None:
+            return
+        try:
+            gpu.found.update(question(gpu.device, gpu.found))
+        except NvmlError as error:
+            if error.code not in UNANSWERED:
+                gpu.failed(error)
+
+
+def _mapped() -> tuple[str, int] | None:
+    """Return the path and inode of the loaded library. Source: proc_pid_maps(5)."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:  # noqa: PTH123 - see `replaced`
+        for line in maps:
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and LIBRARY.removesuffix(".1") in fields[5]:
+                return fields[5].rstrip("\n"), int(fields[4])
+    return None
+
+
+def main(note_file: str) -> int:
+    """Answer questions until there are no more, NVML fails as a whole or its library was replaced."""
+    # What a library prints must not stand between the answers, and what it breaks must not fill a disk.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    begun = False
-    for _question in sys.stdin:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    probe = Probe(int(note_file))
+    for question in sys.stdin:
         try:
-            if not begun:
-                nvml.nvmlInit()
-                begun = True
-            answer = read_gpus()
-        except nvml.NVMLError as error:
-            answer = {"error": REMEDIES.get(error.value, f"NVML: {error}")}
-        answers.write(json.dumps(answer) + "\n")
+            lines = probe.answer(frozenset(question.rstrip("\n").split("\t")) - {""})
+        except NvmlError as error:
+            lines = [f"refused\t{error.code}\t{error}"]
+        answers.write("\n".join(lines) + "\n")
         answers.flush()
-        if "error" in answer:
+        if lines[-1] != "end":
             return 1
+        if probe.replaced():
+            return 0
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

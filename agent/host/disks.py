@@ -5,6 +5,7 @@ import re
 from msgspec import Struct
 
 from agent.host import Host, has_link, names_or_nothing, number_or_none, text_or_none
+from agent.host.hwmon import chips
 from agent.host.mounts import Mount
 
 SECTOR_BYTES = 512
@@ -15,6 +16,9 @@ _NOT_A_DISK = re.compile(r"sr\d+|fd\d+|mtdblock\d+|mmcblk\d+boot\d+|nvme\d+c\d+n
 
 _VIRTUAL = re.compile(r"x?vd[a-z]+")
 """Disks of a hypervisor, by its paravirtual drivers."""
+
+_NVME_DISK = re.compile(r"nvme\d+(?:c\d+)?n\d+")
+_PATH = re.compile(r"(nvme\d+)c\d+(n\d+)")
 
 _WORST_FIRST = ("HDD", "SSD", "NVMe")
 
@@ -100,3 +104,18 @@ def _array(host: Host, name: str, members: tuple[str, ...]) -> Disk:
         kind=None if None in kinds else next(kind for kind in _WORST_FIRST if kind in kinds),
         size_bytes=(number_or_none(host, f"/sys/block/{name}/size") or 0) * SECTOR_BYTES,
     )
+
+
+def temperature_files(host: Host) -> dict[str, str]:
+    """
+    Return the sensor's file of every disk that has one, by disk.
+
+    Source: Linux, Documentation/hwmon/drivetemp.rst; drivers/nvme/host/hwmon.c, whose parent is the controller: its
+    disk is the first of its namespaces, a hidden path of it ("nvme0c0n1") stands for the shared one ("nvme0n1").
+    """
+    found: dict[str, str] = {}
+    for folder, driver in chips(host, {"nvme", "drivetemp"}):
+        names = names_or_nothing(host, f"{folder}/device" if driver == "nvme" else f"{folder}/device/block")
+        disks = [_PATH.sub(r"\1\2", name) for name in names if driver == "drivetemp" or _NVME_DISK.fullmatch(name)]
+        found.update(dict.fromkeys(disks[:1], f"{folder}/temp1_input"))
+    return found

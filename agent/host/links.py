@@ -43,3 +43,8 @@ def speed_mbit_s(host: Host, name: str) -> int | None:
     """Return a link's speed; None where it is down or, like many virtual ones, does not tell (-1)."""
     speed = number_or_none(host, f"{_NET}/{name}/speed")
     return speed if speed is not None and speed > 0 else None
+
+
+def carrier_changes(host: Host, name: str) -> int | None:
+    """Return how often a link's carrier came or went. Source: Linux, Documentation/ABI/testing/sysfs-class-net."""
+    return number_or_none(host, f"{_NET}/{name}/carrier_changes")

@@ -1,6 +1,7 @@
 """NVIDIA GPUs on the PCI bus, whether or not a driver knows them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from agent.host import Host, names_or_nothing, text_or_none
 
@@ -35,3 +36,12 @@ def devices(host: Host, known: Mapping[str, bool] | None = None) -> dict[str, bo
 
 def _id(host: Host, name: str, file: str) -> str | None:
     return text_or_none(host, f"{_DEVICES}/{name}/{file}")
+
+
+def drivers(host: Host, addresses: Iterable[str]) -> set[str]:
+    """Return the kernel drivers that hold these devices; none where nobody does. Source: Linux, sysfs-bus-pci."""
+    found = set()
+    for address in addresses:
+        with suppress(OSError):
+            found.add(host.link(f"{_DEVICES}/{address}/driver").rpartition("/")[2])
+    return found

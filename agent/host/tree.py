@@ -28,6 +28,15 @@ class Tree:
             os.close(descriptor)
         return b"".join(chunks).decode(errors="replace")
 
+    def tail(self, path: str, most_bytes: int) -> str:
+        """Return the end of a file; its first line may be cut."""
+        descriptor = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            start = max(0, os.fstat(descriptor).st_size - most_bytes)
+            return os.pread(descriptor, most_bytes, start).decode(errors="replace")
+        finally:
+            os.close(descriptor)
+
     def names(self, path: str) -> tuple[str, ...]:
         """Return the names in a directory, sorted; those that are not printable text are left out."""
         listed = os.listdir(self._root + path)  # noqa: PTH208 - names are wanted, a Path for each would cost more

@@ -5,7 +5,7 @@ A file keeps parsing (pure, `parse_…`) apart from reading (through a `Host`). 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -14,6 +14,8 @@ from shared.messages import Scalar, Values
 
 EVERY_REPORT_S = 10.0
 """An interval below the shortest pause between two reports (15 s - 20 %), so that it is due in each of them."""
+
+T = TypeVar("T")
 
 Items = dict[str, Scalar]
 """One reading of several things: by mount, device, link or GPU."""
@@ -60,6 +62,20 @@ class Counters(Struct, frozen=True):
 
     at_s: float
     counts: Mapping[str, float]
+
+
+class Held(Struct, Generic[T], frozen=True):
+    """What is read less often than the rest of its indicator, and the monotonic second until which it holds."""
+
+    value: T
+    until_s: float
+
+
+def held(before: Held[T] | None, now_s: float, hold_s: float, read: Callable[[], T]) -> Held[T]:
+    """Return what was read before as long as it holds, and else read it: for what is dear, or changes slowly."""
+    if before is not None and now_s < before.until_s:
+        return before
+    return Held(read(), now_s + hold_s)
 
 
 def growth(before: Counters | None, now: Counters) -> dict[str, float]:

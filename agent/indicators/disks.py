@@ -1,28 +1,59 @@
 """Disks: how full the file systems are, how busy and how hot the devices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec import Struct
 
-from agent.host import Host, Usage, names_or_nothing, number_or_none, text_or_none
-from agent.host.disks import SECTOR_BYTES, disk, disk_names
+from agent.host import Host, Usage, number_or_none, numbers
+from agent.host.asking import Question, ask
+from agent.host.disks import SECTOR_BYTES, disk, disk_names, temperature_files
+from agent.host.hwmon import celsius
 from agent.host.mounts import Mount, parse_mounts
-from agent.indicators import EVERY_REPORT_S, Counters, Indicator, Items, NotHere, Reading, per_second, without_nothing
+from agent.host.pressure import percent, pressure
+from agent.indicators import (
+    EVERY_REPORT_S,
+    Counters,
+    Held,
+    Indicator,
+    Items,
+    NotHere,
+    Reading,
+    held,
+    per_second,
+    without_nothing,
+)
 
 MOST_ITEMS = 64
 """File systems and devices reported; a machine with more says how many were left out."""
 
+DEVICES_HOLD_S = 60.0
+"""Disks come and go by hand."""
+
+TEMPERATURES_HOLD_S = 60.0
+"""Each is a command to the disk, and one asked all the time never spins down. Source: Linux, hwmon/drivetemp.rst."""
+
+_MOST_NAME = 300
+
 
 class Kept(Struct, frozen=True):
-    """What the next read needs: counters, and each device's kind and size, which do not change."""
+    """What the next read needs: counters, what is read rarely, and the questions that hang."""
 
+    mountinfo: str
+    mounts: tuple[Mount, ...]
     counters: Counters
-    devices: Mapping[str, tuple[str | None, int]]
+    waiting: Counters
+    devices: Held[Mapping[str, tuple[str | None, int]]]
+    temperatures: Held[Mapping[str, Question[float | None]]]
+    usages: Mapping[str, Question[Usage]]
 
 
 def parse_diskstats(text: str, names: frozenset[str]) -> dict[str, float]:
     """
     Return bytes read and written and milliseconds busy since boot, as "vda read", "vda write", "vda busy".
+
+    Raises:
+        Unreadable: a disk's line holds something that is no number.
 
     Source: Linux, Documentation/admin-guide/iostats.rst: sectors read is field 3, written 7, time busy 10.
     """
@@ -30,9 +61,10 @@ def parse_diskstats(text: str, names: frozenset[str]) -> dict[str, float]:
     for line in text.splitlines():
         fields = line.split()
         if len(fields) >= 14 and fields[2] in names:
-            found[f"{fields[2]} read"] = float(fields[5]) * SECTOR_BYTES
-            found[f"{fields[2]} write"] = float(fields[9]) * SECTOR_BYTES
-            found[f"{fields[2]} busy"] = float(fields[12])
+            read, written, busy = numbers((fields[5], fields[9], fields[12]), "/proc/diskstats")
+            found[f"{fields[2]} read"] = read * SECTOR_BYTES
+            found[f"{fields[2]} write"] = written * SECTOR_BYTES
+            found[f"{fields[2]} busy"] = busy
     return found
 
 
@@ -49,11 +81,20 @@ def parse_rates(rates: Mapping[str, float]) -> dict[str, Items]:
 
 
 def parse_usage(usages: Mapping[str, Usage]) -> dict[str, Items]:
-    """Turn file systems' state into readings by mount point; a system without a fixed number of inodes has no share."""
+    """
+    Turn file systems' state into readings by mount point; a system without a fixed number of inodes has no share.
+
+    The used share is df's: what root has reserved belongs neither to used nor to available.
+    """
     return {
         "size_bytes": {point: usage.size_bytes for point, usage in usages.items()},
         "used_bytes": {point: usage.used_bytes for point, usage in usages.items()},
         "available_bytes": {point: usage.available_bytes for point, usage in usages.items()},
+        "used_percent": {
+            point: round(100 * usage.used_bytes / (usage.used_bytes + usage.available_bytes), 1)
+            for point, usage in usages.items()
+            if usage.used_bytes + usage.available_bytes > 0
+        },
         "inodes_used_percent": {
             point: round(100 * (usage.inodes - usage.inodes_free) / usage.inodes, 1)
             for point, usage in usages.items()
@@ -62,64 +103,81 @@ def parse_usage(usages: Mapping[str, Usage]) -> dict[str, Items]:
     }
 
 
-def _file_systems(host: Host, mounts: tuple[Mount, ...]) -> dict[str, Items]:
-    """Ask each file system how full it is; one that answers with an error is reported with it."""
-    usages: dict[str, Usage] = {}
-    errors: Items = {}
-    for mount in mounts:
-        try:
-            usages[mount.point[:300]] = host.usage(mount.point)
-        except OSError as error:
-            errors[mount.point[:300]] = str(error.strerror)
-    read_only: Items = {mount.point[:300]: mount.read_only for mount in mounts}
-    return {**parse_usage(usages), "read_only": read_only, "error": errors}
+def _ask_usages(
+    host: Host, mounts: tuple[Mount, ...], before: Mapping[str, Question[Usage]]
+) -> dict[str, Question[Usage]]:
+    """Ask each file system how full it is; one that hangs hides none of the others."""
+    wanted: dict[str, Callable[[], Usage]] = {mount.point: partial(host.usage, mount.point) for mount in mounts}
+    return ask(wanted, before)
 
 
-def _temperatures(host: Host) -> Items:
-    """Return the temperature of every disk that has a sensor. Source: Linux, hwmon/drivetemp.rst and nvme/hwmon.c."""
-    found: Items = {}
-    for hwmon in (f"/sys/class/hwmon/{name}" for name in names_or_nothing(host, "/sys/class/hwmon")):
-        sensor = text_or_none(host, f"{hwmon}/name")
-        if sensor not in {"nvme", "drivetemp"}:
-            continue
-        millidegrees = number_or_none(host, f"{hwmon}/temp1_input")
-        entries = names_or_nothing(host, f"{hwmon}/device" if sensor == "nvme" else f"{hwmon}/device/block")
-        disks = [name for name in entries if sensor == "drivetemp" or name.startswith("nvme")]
-        if millidegrees is not None:
-            found.update({name: round(millidegrees / 1000, 1) for name in disks[:1]})
-    return found
+def _file_systems(mounts: tuple[Mount, ...], asked: Mapping[str, Question[Usage]]) -> dict[str, Items]:
+    """Return what the file systems answered; one that answered with an error, or not at all, is reported with it."""
+    answers = {point: question.answer for point, question in asked.items()}
+    errors = {point: question.trouble for point, question in asked.items()}
+    return {
+        **parse_usage({point[:_MOST_NAME]: usage for point, usage in answers.items() if usage is not None}),
+        "read_only": {mount.point[:_MOST_NAME]: mount.read_only for mount in mounts},
+        "error": {point[:_MOST_NAME]: words for point, words in errors.items() if words is not None},
+    }
 
 
-def _devices(host: Host, known: Mapping[str, tuple[str | None, int]]) -> dict[str, tuple[str | None, int]]:
-    """Return kind and size of every disk; only new ones are looked at."""
-    found = {}
-    for name in disk_names(host)[:MOST_ITEMS]:
-        if name in known:
-            found[name] = known[name]
-        else:
-            new = disk(host, name)
-            found[name] = (new.kind, new.size_bytes)
-    return found
+def _ask_temperatures(host: Host, before: Mapping[str, Question[float | None]]) -> dict[str, Question[float | None]]:
+    """Ask each disk's sensor; a disk that no longer answers commands hides none of the others."""
+    wanted: dict[str, Callable[[], float | None]] = {
+        name: partial(celsius, host, path) for name, path in temperature_files(host).items()
+    }
+    return ask(wanted, before)
+
+
+def _devices(host: Host) -> dict[str, tuple[str | None, int]]:
+    """Return kind and size of every disk."""
+    found = (disk(host, name) for name in disk_names(host)[:MOST_ITEMS])
+    return {one.name: (one.kind, one.size_bytes) for one in found}
+
+
+def _counts(host: Host, names: Mapping[str, object], file: str) -> Items:
+    """Return a counter of SCSI disks; others have none. Source: Linux, drivers/scsi/scsi_sysfs.c, in hexadecimal."""
+    found = {name: number_or_none(host, f"/sys/block/{name}/device/{file}") for name in names}
+    return {name: count for name, count in found.items() if count is not None}
 
 
 def read(host: Host, before: Kept | None) -> Reading | NotHere:
     """Read file systems and devices; rates need a second read."""
-    mounts = parse_mounts(host.text("/proc/self/mountinfo"))
-    devices = _devices(host, before.devices if before is not None else {})
-    now = Counters(host.monotonic_s(), parse_diskstats(host.text("/proc/diskstats"), frozenset(devices)))
-    io_errors = {name: number_or_none(host, f"/sys/block/{name}/device/ioerr_cnt") for name in devices}
+    now_s = host.monotonic_s()
+    mountinfo = host.text("/proc/self/mountinfo")
+    # A machine with containers has hundreds, and they rarely change.
+    every = before.mounts if before and before.mountinfo == mountinfo else parse_mounts(mountinfo)
+    mounts = every[:MOST_ITEMS]
+    devices = held(before.devices if before else None, now_s, DEVICES_HOLD_S, lambda: _devices(host))
+    counters = Counters(now_s, parse_diskstats(host.text("/proc/diskstats"), frozenset(devices.value)))
+    waiting = Counters(now_s, pressure(host, "io"))
+    waited = per_second(before.waiting if before else None, waiting)
+    asked = before.temperatures.value if before else {}
+    temperatures = held(
+        before.temperatures if before else None, now_s, TEMPERATURES_HOLD_S, lambda: _ask_temperatures(host, asked)
+    )
+    usages = _ask_usages(host, mounts, before.usages if before else {})
     values = without_nothing(
         {
-            **_file_systems(host, mounts[:MOST_ITEMS]),
-            "mounts_left_out": len(mounts) - MOST_ITEMS if len(mounts) > MOST_ITEMS else None,
-            "type": {name: kind for name, (kind, _) in devices.items()},
-            "device_size_bytes": {name: size for name, (_, size) in devices.items()},
-            **parse_rates(per_second(before.counters if before is not None else None, now)),
-            "temperature_celsius": _temperatures(host),
-            "io_errors": {name: count for name, count in io_errors.items() if count is not None},
+            **_file_systems(mounts, usages),
+            "mounts_left_out": len(every) - MOST_ITEMS if len(every) > MOST_ITEMS else None,
+            "type": {name: kind for name, (kind, _) in devices.value.items()},
+            "device_size_bytes": {name: size for name, (_, size) in devices.value.items()},
+            **parse_rates(per_second(before.counters if before else None, counters)),
+            "pressure_some_percent": percent(waited, "some"),
+            "pressure_full_percent": percent(waited, "full"),
+            "temperature_celsius": {
+                name: question.answer for name, question in temperatures.value.items() if question.answer is not None
+            },
+            "device_error": {
+                name: words for name, one in temperatures.value.items() if (words := one.trouble) is not None
+            },
+            "io_errors": _counts(host, devices.value, "ioerr_cnt"),
+            "io_timeouts": _counts(host, devices.value, "iotmo_cnt"),
         }
     )
-    return Reading(values, Kept(now, devices))
+    return Reading(values, Kept(mountinfo, every, counters, waiting, devices, temperatures, usages))
 
 
 INDICATOR = Indicator(
@@ -131,16 +189,21 @@ INDICATOR = Indicator(
         "size_bytes": "by mount point: size of the file system (statvfs)",
         "used_bytes": "by mount point: used",
         "available_bytes": "by mount point: free for everybody but root",
+        "used_percent": "by mount point: used, of used and available, as df has it",
         "inodes_used_percent": "by mount point: inodes used; left out where their number is not fixed",
         "read_only": "by mount point: the file system itself is read-only, as after an error (mountinfo)",
-        "error": "by mount point: what the file system answered instead of its size",
+        "error": "by mount point: what the file system answered instead of its size, or since when it does not answer",
         "mounts_left_out": "file systems beyond the 64 reported",
         "type": "by device: NVMe, SSD or HDD",
         "device_size_bytes": "by device: size",
         "read_mb_s": "by device: 10^6 bytes read a second, since the last read (/proc/diskstats)",
         "write_mb_s": "by device: 10^6 bytes written a second, since the last read (/proc/diskstats)",
         "busy_percent": "by device: time with at least one request in flight, since the last read (/proc/diskstats)",
-        "temperature_celsius": "by device (hwmon)",
+        "pressure_some_percent": "time in which a task waited for a disk, since the last read (PSI)",
+        "pressure_full_percent": "time in which all tasks waited for disks, since the last read (PSI)",
+        "temperature_celsius": "by device (hwmon: nvme, drivetemp)",
+        "device_error": "by device: since when its sensor does not answer",
         "io_errors": "by SCSI device: requests that ended in an error since boot (ioerr_cnt)",
+        "io_timeouts": "by SCSI device: requests that timed out since boot (iotmo_cnt)",
     },
 )

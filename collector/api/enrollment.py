@@ -12,6 +12,7 @@ from collector.api.records import key_in
 from collector.api.routing import ADMINS, WRITERS, Answer, Caller, Route, body_of
 from collector.keyring import Keyring
 from collector.links.gateway import Gateway
+from collector.links.presence import Cause
 from collector.links.watching import Watching
 from collector.store import audit, enrollment, links, records
 from collector.store.engine import Connection, Database
@@ -162,7 +163,11 @@ class Enrollment:
                 raise Trouble(Code.NOT_FOUND, f"no machine {key}")
             await links.revoke_keys(conn, key, self._now())
             await note(conn, caller, self._now(), "revoke", key)
-        return Answer(body=machine, after=lambda: self._gateway.revoke(key))
+        return Answer(body=machine, after=lambda: self._cut(key, caller.name))
+
+    async def _cut(self, hardware_id: str, by: str) -> None:
+        self._watching.ended(hardware_id, Cause.REVOKED, f"its keys were revoked by {by}")
+        await self._gateway.revoke(hardware_id)
 
 
 async def issue_token(conn: Connection, asked: TokenAsked, created_by: str, now: datetime) -> TokenMade:

@@ -98,7 +98,8 @@ class Doorkeeper:
                 raise Trouble(Code.INVALID, words)
             if key is not None and route.keyed:
                 return await self._once(request, route, caller, key)
-            return await _committed(await route.handler(request, caller))
+            answer = await route.handler(request, caller)
+            return await answer.stream() if answer.stream is not None else await _committed(answer)
 
         return handle
 

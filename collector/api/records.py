@@ -208,5 +208,9 @@ def page_of(rows: list[Any], limit: int, key: str) -> Page[Any]:
     """Return one page: its rows, and the cursor of the next one when there is more."""
     shown = rows[:limit]
     more = len(rows) > limit
-    cursor = base64.urlsafe_b64encode(getattr(shown[-1], key).encode()).decode() if more else None
-    return Page(items=tuple(shown), next=cursor)
+    return Page(items=tuple(shown), next=cursor_of(str(getattr(shown[-1], key))) if more else None)
+
+
+def cursor_of(text: str) -> str:
+    """Return the cursor that `page_in` reads as this text."""
+    return base64.urlsafe_b64encode(text.encode()).decode()

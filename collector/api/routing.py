@@ -1,8 +1,10 @@
 """What a route is: the one table from which requests are served, permissions checked and the OpenAPI document made."""
 
+import contextlib
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +13,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from shared.codes import Code, Trouble
+from shared.messages import EARLIEST_YEAR, LATEST_YEAR
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -50,7 +53,8 @@ class Answer:
     """
     A handler's answer: a Struct or plain values as JSON, or bytes as they are.
 
-    `after`: what is done once everything the handler wrote is committed.
+    `after`: what is done once everything the handler wrote is committed. `stream`: gives the response itself, for an
+    answer that goes on; then the rest is not used.
     """
 
     body: Any
@@ -58,6 +62,7 @@ class Answer:
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     after: Callable[[], Awaitable[None]] | None = None
+    stream: Callable[[], Awaitable[web.StreamResponse]] | None = None
 
 
 class Page(Struct, Generic[T], frozen=True, kw_only=True):
@@ -147,6 +152,25 @@ def whole(request: web.Request, name: str, usual: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise Trouble(Code.INVALID, f"{name} is a whole number from 1 to {most}")
     return int(text)
+
+
+def moment(request: web.Request, name: str, usual: datetime) -> datetime:
+    """
+    Return a time of the query: a day ("2026-05-01", its first moment in UTC) or a moment with its offset.
+
+    Raises:
+        Trouble: `invalid`.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return usual
+    # An offset's "+" that nobody escaped arrives as a space.
+    read = text.replace(" ", "+") if "T" in text else f"{text}T00:00:00Z"
+    with contextlib.suppress(ValueError):
+        at = datetime.fromisoformat(read)
+        if at.tzinfo is not None and EARLIEST_YEAR <= at.year <= LATEST_YEAR:
+            return at.astimezone(UTC)
+    raise Trouble(Code.INVALID, f"{name} is a day like 2026-05-01 or a time like 2026-05-01T12:00:00Z")
 
 
 def truth(request: web.Request, name: str) -> bool:

@@ -11,10 +11,15 @@ from shared.session import CloseCode
 
 
 class Gateway:
-    """All open links of this process."""
+    """
+    All open links of this process.
+
+    Args:
+        rooms: What each of them needs, and where they count.
+    """
 
     def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+        self.rooms = rooms
         self._peers: dict[str, Peer] = {}
         self._stopping = False
 
@@ -34,7 +39,7 @@ class Gateway:
         if socket.ws_protocol != SUBPROTOCOL:
             await socket.close(code=CloseCode.UPGRADE, message=b"subprotocol rackproof.v1 is needed")
             return socket
-        peer = Peer(self._rooms, socket, request.remote or "")
+        peer = Peer(self.rooms, socket, request.remote or "")
         try:
             await peer.serve(self._enter)
         finally:
@@ -45,7 +50,7 @@ class Gateway:
     def ring(self, hardware_id: str) -> None:
         """Say that a command waits for this machine; nothing happens when it is not connected here."""
         if (peer := self._peers.get(hardware_id)) is not None:
-            peer.bell.set()
+            peer.ring()
 
     async def revoke(self, hardware_id: str) -> None:
         """Close a machine's link because its keys no longer count."""

@@ -3,32 +3,34 @@
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
 from collector.assessing import Assessing
 from collector.keyring import Keyring
+from collector.links import skew
 from collector.links.admission import Counters, join
-from collector.links.dispatch import FROM, OPEN, State
+from collector.links.delivering import Delivering
+from collector.links.dispatch import State
+from collector.links.presence import Cause
 from collector.links.reporting import Reporting
+from collector.links.skew import Clock
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
 from collector.results import Results
-from collector.store import commands, health, links
+from collector.store import health, links
 from collector.store.engine import AWAY, Database
 from collector.store.health import Report
 from shared.codec import decode, encode
 from shared.codes import Code, Trouble
-from shared.envelope import Envelope
 from shared.messages import (
     Accepted,
     Ack,
-    Command,
     FactsChanged,
     Goodbye,
     Health,
@@ -51,6 +53,8 @@ GOODBYE_SPREAD_S = 10.0
 CLOSE_S = 1.0
 """How long a peer may take to answer a close; a dead path must not hold up a stop."""
 
+_OUTCOMES = ("joined", Code.UNKNOWN_KEY, Code.BAD_SIGNATURE, Code.REVOKED, Code.CLONE)
+"""What usually becomes of a hello; counted from 0, so that the first of a kind is seen to be one more."""
 _CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
 
 log = structlog.get_logger()
@@ -58,7 +62,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Rooms:
-    """What a link needs of the collector; made once in the composition."""
+    """
+    What a link needs of the collector; made once in the composition.
+
+    `joins`, `closed` and `not_stored` count: hellos by what became of them, "joined" or the code of a refusal; links
+    that this end closed, by code; messages that could not be stored, by code.
+    """
 
     database: Database
     keyring: Keyring
@@ -69,6 +78,9 @@ class Rooms:
     assessing: Assessing
     results: Results
     now: Callable[[], datetime]
+    joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_OUTCOMES, 0)))
+    closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_CLOSE_OF, 0)))
+    not_stored: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AWAY, 0)))
 
 
 class Peer:
@@ -83,13 +95,14 @@ class Peer:
 
     def __init__(self, rooms: Rooms, socket: web.WebSocketResponse, address: str) -> None:
         self.hardware_id = ""
-        self.bell = asyncio.Event()
         self._rooms = rooms
         self._socket = socket
         self._session = CollectorSession(rooms.keyring.link.sign, rooms.origins, secrets.token_bytes(32))
+        self._orders = Delivering(rooms.database, rooms.now, self._send)
         self._reporting: Reporting | None = None
         self._unconfirmed: int | None = None
         self._closed_with: int | None = None
+        self._challenged_at = rooms.now()
         self._log = log.bind(address=address)
 
     async def serve(self, enter: Callable[["Peer"], Awaitable[None]]) -> None:
@@ -104,7 +117,7 @@ class Peer:
                         break
                     if await self._carry_out(self._understand(frame.data)):
                         await enter(self)
-                        sender = asyncio.create_task(self._send_commands(), name=f"commands-{self.hardware_id}")
+                        sender = asyncio.create_task(self._orders.run(), name=f"commands-{self.hardware_id}")
                     if sender is not None:
                         limit.reschedule(asyncio.get_running_loop().time() + SILENT_S)
         except TimeoutError:
@@ -116,7 +129,14 @@ class Peer:
                 sender.cancel()
                 with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                     await sender
+            if sender is not None and self._closed_with is None:
+                words = "the connection ended without a goodbye"
+                self._rooms.watching.ended(self.hardware_id, Cause.LINK_CLOSED, words)
             self._log.info("link.closed", code=self._closed_with or self._socket.close_code)
+
+    def ring(self) -> None:
+        """Say that a command waits for this machine."""
+        self._orders.bell.set()
 
     async def goodbye(self, reason: str) -> None:
         """Close on purpose, spreading the returns."""
@@ -127,7 +147,9 @@ class Peer:
 
     async def close(self, code: CloseCode, trouble: Trouble) -> None:
         """Close the link with a code; waits no longer than a second for the other end."""
-        self._closed_with = self._closed_with or int(code)
+        if self._closed_with is None:
+            self._closed_with = int(code)
+            self._rooms.closed[trouble.code] += 1
         if code is not CloseCode.GOING_AWAY:
             self._log.warning("link.refused", code=trouble.code, detail=trouble.detail)
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -157,19 +179,26 @@ class Peer:
         return joined
 
     async def _identify(self, hello: Hello) -> tuple[Event, ...]:
+        clock = skew.greeted(self._challenged_at, self._rooms.now(), hello.time)
         try:
-            offered = await self._admit(hello)
+            offered = await self._admit(hello, clock)
         except Trouble as trouble:
+            self._rooms.joins[trouble.code] += 1
+            if trouble.code is Code.CLONE:
+                # Its key is proven, so this is about the machine; which of the two it is, nobody can tell from here.
+                self._rooms.watching.ended(hello.hardware_id, Cause.CLONE, f"a copy was refused: {trouble.detail}")
             if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._unconfirmed = hello.hardware_id, offered
+        self._orders.hardware_id = hello.hardware_id
         self._log = self._log.bind(hardware_id=hello.hardware_id)
-        self._rooms.watching.add(hello.hardware_id)
+        self._rooms.watching.joined(hello.hardware_id, hello.boot_id, hello.run_id, clock)
+        self._rooms.joins["joined"] += 1
         self._log.info("link.joined", join_counter=offered, agent_version=hello.agent_version)
         return self._session.admit(offered, self._rooms.intervals, self._rooms.now())
 
-    async def _admit(self, hello: Hello) -> int:
+    async def _admit(self, hello: Hello, clock: Clock) -> int:
         """Check key, revocation and counter, and store the counter that the welcome will offer."""
         async with self._rooms.database.read() as conn:
             known = await links.identity(conn, hello.hardware_id, hello.key_id)
@@ -179,25 +208,26 @@ class Peer:
         if known.revoked:
             raise Trouble(Code.REVOKED)
         counters = join(Counters(confirmed=known.join_confirmed, offered=known.join_offered), hello.join_counter)
-        behind = self._rooms.now() - hello.time
         async with self._rooms.database.write() as conn:
             newest = await health.newest_followed(conn, hello.hardware_id)
-            await links.offer_join(
+            before = await links.offer_join(
                 conn,
                 hello.hardware_id,
                 confirmed=counters.confirmed,
                 offered=counters.offered,
                 boot_id=hello.boot_id,
+                run_id=hello.run_id,
                 outbox_id=hello.outbox_id,
                 agent_version=hello.agent_version,
                 policy_hash=hello.policy_hash,
-                clock_skew_ms=round(-behind.total_seconds() * 1000),
+                clock_skew_ms=clock.ahead_ms,
                 facts=hello.facts,
             )
         every = timedelta(seconds=self._rooms.intervals.heartbeat_s)
         self._reporting = Reporting(
-            self._rooms.writer, self._rooms.assessing, hello, newest, behind, every, self._committed
+            self._rooms.writer, self._rooms.assessing, hello, newest, clock.behind, every, self._committed
         )
+        self._rooms.assessing.joined(hello.hardware_id, clock.ahead_ms / 1000, before, hello.facts)
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
@@ -206,16 +236,17 @@ class Peer:
             match message:
                 case Health():
                     assert self._reporting is not None
-                    self._rooms.watching.heard(self.hardware_id)
+                    self._rooms.watching.heard(self.hardware_id, message.collected_at)
                     await self._reporting.take(message, self._rooms.now())
                 case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:
-                        await links.update_facts(conn, self.hardware_id, facts)
+                        before = await links.update_facts(conn, self.hardware_id, facts)
+                    self._rooms.assessing.changed(self.hardware_id, before, facts)
                 case Accepted(command_id=command_id):
-                    await self._advance(command_id, State.ACCEPTED)
+                    await self._orders.advance(command_id, State.ACCEPTED)
                 case Progress(command_id=command_id):
                     at = {"step": message.step, "done": message.done, "of": message.of}
-                    await self._advance(command_id, State.RUNNING, progress=at)
+                    await self._orders.advance(command_id, State.RUNNING, progress=at)
                 case Refused(command_id=command_id):
                     await self._rooms.results.refused(self.hardware_id, message)
                     await self._send(Receipt(command_id=command_id))
@@ -224,8 +255,10 @@ class Peer:
                     await self._send(Receipt(command_id=command_id))
                 case Goodbye(reason=reason):
                     self._log.info("link.goodbye", reason=reason)
+                    self._rooms.watching.ended(self.hardware_id, Cause.STOPPED, reason)
         except Trouble as trouble:
             # Without a receipt or an acknowledgement the agent keeps what it said, and says it again.
+            self._rooms.not_stored[trouble.code] += 1
             self._log.error(
                 "message.not_stored", code=trouble.code, detail=trouble.detail, message=type(message).__name__
             )
@@ -241,46 +274,6 @@ class Peer:
         if not self._socket.closed:
             task = asyncio.ensure_future(self._send(Ack(up_to_seq=report.seq)))
             task.add_done_callback(_noticed)
-
-    async def _advance(self, command_id: str, state: State, progress: dict[str, object] | None = None) -> None:
-        allowed = FROM[state] | ({State.RUNNING} if progress is not None else frozenset())
-        async with self._rooms.database.write() as conn:
-            row = await commands.get(conn, command_id)
-            if row is not None and row.hardware_id == self.hardware_id:
-                await commands.advance(
-                    conn, command_id, state, now=self._rooms.now(), allowed_from=allowed, progress=progress
-                )
-
-    async def _send_commands(self) -> None:
-        """Send every open command once on this link, and each new one when the bell rings."""
-        sent: set[str] = set()
-        while True:
-            self.bell.clear()
-            try:
-                await self._send_open(sent)
-            except Trouble as trouble:
-                self._log.error("commands.not_read", code=trouble.code, detail=trouble.detail)
-                await asyncio.sleep(1.0)
-                continue
-            await self.bell.wait()
-
-    async def _send_open(self, sent: set[str]) -> None:
-        async with self._rooms.database.read() as conn:
-            waiting = await commands.open_for(conn, self.hardware_id, OPEN)
-        for row in waiting:
-            if row.command_id in sent:
-                continue
-            if row.state == State.QUEUED:
-                if row.expires_at <= self._rooms.now():
-                    continue
-                async with self._rooms.database.write() as conn:
-                    allowed = FROM[State.SENT]
-                    at = self._rooms.now()
-                    if not await commands.advance(conn, row.command_id, State.SENT, now=at, allowed_from=allowed):
-                        continue
-            envelope = msgspec.json.decode(row.envelope, type=Envelope)
-            sent.add(row.command_id)
-            await self._send(Command(command_id=row.command_id, envelope=envelope))
 
     async def _send(self, message: Message) -> None:
         await self._socket.send_str(encode(message).decode())

@@ -6,17 +6,37 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 
 from collector.feed import Change as Told
 from collector.feed import ChangeKind, Feed
-from collector.links.presence import GONE, Change, Presence, Watch, changes, status
-from collector.store import commands, presence
+from collector.links import skew
+from collector.links.presence import (
+    GONE,
+    STALE_AFTER,
+    Cause,
+    Change,
+    Ending,
+    Outlook,
+    Presence,
+    Watch,
+    after,
+    hear,
+    look,
+    status,
+)
+from collector.links.uptime import ALIVE_EVERY
+from collector.store import commands, presence, runs
 from collector.store.engine import Database
-from collector.store.presence import Transition
+from collector.store.presence import LedgerEntry, LiveRow, Transition
 from shared.codes import Trouble
 
 LOOK_EVERY_S = 2.0
 """How late a transition may be told, at the most."""
+AWAY_AFTER = STALE_AFTER
+"""A process that did not look for so long was away itself: stopped, or its machine asleep."""
+SKEW_STEP_MS = 250
+"""A clock's skew is written down again when it has changed by this much."""
 
 log = structlog.get_logger()
 
@@ -25,10 +45,12 @@ class Watching:
     """
     Every machine's presence, in memory, with its ledger in the database.
 
+    What a moment changes is changed in memory at once and written at the next look; what cannot be written waits.
+
     Args:
         database: Where the ledger is.
+        feed: Told of every transition, once it is written.
         now: The collector's clock.
-        feed: Told of every transition.
         silence_from: The command states that become "unknown" when a machine goes offline.
     """
 
@@ -40,38 +62,77 @@ class Watching:
         self._now = now
         self._silence_from = silence_from
         self._watches: dict[str, Watch] = {}
-        self._started_at = now()
-        self._suspected_since: datetime | None = None
-        self._look = asyncio.Event()
+        self._incarnations: dict[str, tuple[str, str]] = {}
+        self._clocks: dict[str, skew.Clock] = {}
+        self._skews_ms: dict[str, int | None] = {}
+        self._untold: list[Change] = []
+        self._outlook = Outlook(listening_since=now())
+        self._looked_at = now()
+        self._alive_at = now()
+        self._run_id = 0
+        self._wake = asyncio.Event()
 
     async def load(self) -> None:
         """Read what the last process knew; from now on nobody's silence before this moment counts."""
-        self._started_at = self._now()
-        async with self._database.read() as conn:
+        self._away(self._now())
+        self._looked_at = self._alive_at = self._now()
+        async with self._database.write() as conn:
+            self._run_id = await runs.begin(conn, self._now())
+            outages = await presence.outages(conn)
             for row in await presence.all_live(conn):
-                state = Presence(row.presence)
-                # A process that ended between telling of a report and committing it left no time of receipt.
-                heard = row.last_received_at or (row.presence_since if state is not Presence.NEVER else None)
-                self.add(row.hardware_id, state, heard)
+                self._incarnations[row.hardware_id] = (row.boot_id or "", row.run_id or "")
+                self._skews_ms[row.hardware_id] = row.clock_skew_ms
+                self._watches[row.hardware_id] = _watch(row, outages.get(row.hardware_id))
 
-    def add(self, hardware_id: str, state: Presence = Presence.NEVER, heard_at: datetime | None = None) -> None:
+    def add(self, hardware_id: str) -> None:
         """Begin to watch a machine, unless it is watched already."""
-        watch = Watch(hardware_id=hardware_id, presence=state, heard_at=heard_at, beats=0)
-        self._watches.setdefault(hardware_id, watch)
+        self._watches.setdefault(hardware_id, Watch(hardware_id=hardware_id))
 
-    def heard(self, hardware_id: str) -> None:
-        """Note that an authenticated report of this machine came in just now."""
-        known = self._watches.get(hardware_id)
-        state = known.presence if known else Presence.NEVER
-        beats = known.beats + 1 if known else 1
-        self._watches[hardware_id] = Watch(hardware_id=hardware_id, presence=state, heard_at=self._now(), beats=beats)
-        if state is not Presence.ONLINE:
-            self._look.set()
+    def joined(self, hardware_id: str, boot_id: str, run_id: str, clock: skew.Clock) -> None:
+        """Note that a machine has proven who it is: in which boot, as which process, by which clock."""
+        self.add(hardware_id)
+        boot_before, run_before = self._incarnations.get(hardware_id, ("", ""))
+        self._incarnations[hardware_id] = (boot_id, run_id)
+        self._clocks[hardware_id] = clock
+        self._skews_ms[hardware_id] = clock.ahead_ms
+        watch = self._watches[hardware_id]
+        if watch.heard_at is None:
+            return
+        if boot_before and boot_id != boot_before:
+            self._watches[hardware_id] = replace(watch, came=Cause.REBOOTED)
+        elif run_before and run_id and run_id != run_before:
+            self._watches[hardware_id] = replace(watch, came=watch.came or Cause.AGENT_RESTARTED)
+
+    def heard(self, hardware_id: str, collected_at: datetime) -> None:
+        """Note that an authenticated report of this machine came in just now; its own time is trusted for nothing."""
+        now = self._now()
+        if now - self._looked_at >= AWAY_AFTER:
+            self._away(now)
+        self.add(hardware_id)
+        watch = self._watches[hardware_id]
+        self._watches[hardware_id], told = hear(watch, now, self._outlook)
+        if told:
+            self._tell(told)
+        self._clocks[hardware_id] = skew.reported(self._clocks.get(hardware_id), now, collected_at)
+
+    def ended(self, hardware_id: str, cause: Cause, words: str) -> None:
+        """Note what was seen of a link's end; a goodbye is not taken back by the close that follows it."""
+        watch = self._watches.get(hardware_id)
+        if watch is None or (watch.ending is not None and cause is Cause.LINK_CLOSED):
+            return
+        self._watches[hardware_id] = replace(watch, ending=Ending(cause=cause, at=self._now(), words=words))
+        if cause is Cause.REVOKED:
+            self._wake.set()
 
     def counts(self) -> dict[str, int]:
         """Return how many machines are in each state."""
         states = [one.presence for one in self._watches.values()]
         return {state.value: states.count(state) for state in Presence}
+
+    @property
+    def mass_silence(self) -> bool:
+        """Whether so many machines fell silent together that this collector suspects itself."""
+        return self._outlook.held
 
     def snapshot(self, hardware_id: str) -> Watch | None:
         """Return what is known of one machine."""
@@ -81,62 +142,120 @@ class Watching:
         """Look at everybody every two seconds, and at once when a machine returns, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), LOOK_EVERY_S)
-            self._look.clear()
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+            self._wake.clear()
             await self.look()
 
     async def look(self) -> None:
-        """Tell every transition that is due; what cannot be written is told at the next look."""
-        due, since = changes(self._watches.values(), self._now(), self._started_at, self._suspected_since)
-        if since and not self._suspected_since:
-            log.error(
-                "presence.mass_silence",
-                words="more than half of the fleet fell silent together; suspecting this collector",
-            )
-        self._suspected_since = since
-        if not due:
-            return
-        try:
-            await self._write(due)
-        except Trouble as trouble:
-            log.error("presence.not_recorded", code=trouble.code, detail=trouble.detail, transitions=len(due))
-            return
+        """Find every transition that is due, and write what is to be told; what cannot be written waits."""
+        now = self._now()
+        slept = self._looked_at if now - self._looked_at >= AWAY_AFTER else None
+        if slept is not None:
+            self._away(now)
+        self._looked_at = now
+        due, outlook = look(self._watches.values(), now, self._outlook)
+        if outlook.held and not self._outlook.held:
+            words = "more than half of the fleet fell silent together; suspecting this collector"
+            log.error("presence.mass_silence", words=words)
+        self._outlook = outlook
         for change in due:
-            self._apply(change)
+            self._watches[change.hardware_id] = after(self._watches[change.hardware_id], change)
+        self._untold += due
+        try:
+            await self._write(now, slept)
+        except Trouble as trouble:
+            log.error("presence.not_recorded", code=trouble.code, detail=trouble.detail, waiting=len(self._untold))
 
-    async def _write(self, due: Sequence[Change]) -> None:
+    async def end(self) -> None:
+        """Write what waits, and that from now on nobody listens here."""
+        now = self._now()
+        try:
+            await self._write(now, None)
+            async with self._database.write() as conn:
+                await runs.end(conn, self._run_id, now)
+        except Trouble as trouble:
+            log.error("presence.not_recorded", code=trouble.code, detail=trouble.detail, waiting=len(self._untold))
+
+    def _away(self, now: datetime) -> None:
+        """This process did not listen until now: nobody's silence before this moment counts."""
+        if self._outlook.listening_since < now:
+            self._outlook = replace(self._outlook, listening_since=now)
+
+    def _tell(self, told: Sequence[Change]) -> None:
+        self._untold += told
+        self._wake.set()
+
+    async def _write(self, now: datetime, slept: datetime | None) -> None:
+        due = list(self._untold)
+        alive = now - self._alive_at >= ALIVE_EVERY
+        skews = self._changed_skews() if alive else []
+        if not (due or alive or slept):
+            return
         async with self._database.write() as conn:
-            await presence.record(
-                conn,
-                [
-                    Transition(
-                        hardware_id=one.hardware_id,
-                        at=one.at,
-                        from_state=one.from_state,
-                        to_state=one.to_state,
-                        status=status(one.to_state),
-                        cause=one.cause,
-                    )
-                    for one in due
-                ],
-            )
+            if slept is not None:
+                await runs.end(conn, self._run_id, slept)
+                self._run_id = await runs.begin(conn, now)
+            await runs.alive(conn, self._run_id, now)
+            await presence.write_skews(conn, skews)
+            await presence.record(conn, [_transition(one) for one in due])
             for one in due:
                 if one.to_state in GONE:
                     await commands.silence(conn, one.hardware_id, self._silence_from)
+        self._alive_at = now
+        self._skews_ms.update(skews)
+        del self._untold[: len(due)]
+        for change in due:
+            self._publish(change)
 
-    def _apply(self, change: Change) -> None:
-        watch = self._watches[change.hardware_id]
-        beats = 0 if change.to_state in GONE else watch.beats
-        self._watches[change.hardware_id] = Watch(
-            hardware_id=watch.hardware_id, presence=change.to_state, heard_at=watch.heard_at, beats=beats
-        )
-        self._feed.publish(
-            Told(kind=ChangeKind.PRESENCE, at=change.at, hardware_id=change.hardware_id, body=change),
-        )
+    def _changed_skews(self) -> list[tuple[str, int]]:
+        found = []
+        for hardware_id, clock in self._clocks.items():
+            known_ms = self._skews_ms.get(hardware_id)
+            if known_ms is None or abs(clock.ahead_ms - known_ms) >= SKEW_STEP_MS:
+                found.append((hardware_id, clock.ahead_ms))
+        return found
+
+    def _publish(self, change: Change) -> None:
+        told = Told(kind=ChangeKind.PRESENCE, at=change.told_at, hardware_id=change.hardware_id, body=change)
+        self._feed.publish(told)
         log.info(
             "presence.changed",
             hardware_id=change.hardware_id,
             from_state=change.from_state,
             to_state=change.to_state,
             cause=change.cause,
+            words=change.words,
         )
+
+
+def _watch(row: LiveRow, outage: LedgerEntry | None) -> Watch:
+    """Go on with what the last process knew of a machine; `outage` is its newest entry where it is silent."""
+    state = Presence(row.presence)
+    entered, ending = state, None
+    if state is Presence.STALE:
+        entered = Presence.STALE if outage is not None and outage.to_state == Presence.STALE else Presence.ONLINE
+    elif outage is not None:
+        ending = Ending(cause=Cause(outage.cause), at=outage.at, words=outage.words.partition(";")[0])
+    return Watch(
+        hardware_id=row.hardware_id,
+        presence=state,
+        entered=entered,
+        since=row.presence_since,
+        # A process that ended between telling of a report and committing it left no time of receipt.
+        heard_at=row.last_received_at or (row.presence_since if state is not Presence.NEVER else None),
+        ending=ending,
+    )
+
+
+def _transition(change: Change) -> Transition:
+    return Transition(
+        hardware_id=change.hardware_id,
+        at=change.at,
+        told_at=change.told_at,
+        from_state=change.from_state,
+        to_state=change.to_state,
+        status=status(change.to_state),
+        cause=change.cause,
+        words=change.words[:500],
+        entered=change.entered,
+    )

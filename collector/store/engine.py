@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -10,6 +12,7 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from collector.durations import Durations
 from shared.codes import Code, Trouble
 
 Connection = AsyncConnection
@@ -36,6 +39,10 @@ class Database:
 
     Args:
         engine: Made by `open_database`.
+
+    Attributes:
+        took: How long reads and writes were, waiting for a connection or the one writer included.
+        failures: How often it was away, by code.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -43,6 +50,9 @@ class Database:
         self.dialect = engine.dialect.name
         # SQLite has one writer at a time; waiting here is cheaper and fairer than polling its lock.
         self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
+        self.took = {"read": Durations(), "write": Durations()}
+        # Each from 0: a count that appears with its first failure has not grown, for whoever looks at growth.
+        self.failures: Counter[str] = Counter(dict.fromkeys(AWAY, 0))
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -52,7 +62,7 @@ class Database:
         Raises:
             Trouble: `database_unreachable`, `database_locked` or `store_unavailable`.
         """
-        with explained():
+        with self._counted("read"), explained():
             async with self.engine.connect() as conn:
                 yield conn
 
@@ -69,12 +79,24 @@ class Database:
         if joined is not None:
             yield joined
             return
-        async with self._writer or contextlib.nullcontext():
-            with explained():
-                async with self.engine.connect() as plain:
-                    conn = await plain.execution_options(rackproof_write=True)
-                    async with conn.begin():
-                        yield conn
+        with self._counted("write"), explained():
+            async with self._writer or contextlib.nullcontext(), self.engine.connect() as plain:
+                conn = await plain.execution_options(rackproof_write=True)
+                async with conn.begin():
+                    yield conn
+
+    @contextlib.contextmanager
+    def _counted(self, kind: str) -> Iterator[None]:
+        """Count a transaction's length, and its failure where the database is to blame."""
+        began_s = time.perf_counter()
+        try:
+            yield
+        except Trouble as trouble:
+            if trouble.code in AWAY:
+                self.failures[trouble.code] += 1
+            raise
+        finally:
+            self.took[kind].observe(time.perf_counter() - began_s)
 
     @contextlib.asynccontextmanager
     async def together(self) -> AsyncIterator[AsyncConnection]:

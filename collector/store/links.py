@@ -87,13 +87,14 @@ async def offer_join(
     confirmed: int,
     offered: int,
     boot_id: str,
+    run_id: str = "",
     outbox_id: str,
     agent_version: str,
     policy_hash: str,
     clock_skew_ms: int,
     facts: Facts,
-) -> None:
-    """Store what a proven hello says, and the counter that its welcome will offer."""
+) -> Facts:
+    """Store what a proven hello says, and the counter that its welcome will offer; return the facts known before."""
     same = live.c.outbox_id == outbox_id
     await conn.execute(
         update(live)
@@ -102,6 +103,7 @@ async def offer_join(
             join_confirmed=confirmed,
             join_offered=offered,
             boot_id=boot_id,
+            run_id=run_id,
             # Numbers of another outbox start anew; those of this one go on.
             last_seq=case((same, live.c.last_seq), else_=-1),
             outbox_id=outbox_id,
@@ -110,7 +112,7 @@ async def offer_join(
             clock_skew_ms=clock_skew_ms,
         )
     )
-    await update_facts(conn, hardware_id, facts)
+    return await update_facts(conn, hardware_id, facts)
 
 
 async def confirm_join(conn: AsyncConnection, hardware_id: str, counter: int) -> None:
@@ -119,9 +121,15 @@ async def confirm_join(conn: AsyncConnection, hardware_id: str, counter: int) ->
     await conn.execute(statement.values(join_confirmed=counter))
 
 
-async def update_facts(conn: AsyncConnection, hardware_id: str, facts: Facts) -> None:
-    """Store what the machine says it is."""
-    await conn.execute(update(machine).where(machine.c.hardware_id == hardware_id).values(**structs.asdict(facts)))
+async def update_facts(conn: AsyncConnection, hardware_id: str, facts: Facts) -> Facts:
+    """Store what the machine says it is; return what it said before."""
+    of = machine.c.hardware_id == hardware_id
+    known = (await conn.execute(select(*_FACTS).where(of))).mappings().first()
+    await conn.execute(update(machine).where(of).values(**structs.asdict(facts)))
+    return Facts(**known) if known is not None else Facts()
+
+
+_FACTS = [machine.c[name] for name in Facts.__struct_fields__]
 
 
 async def revoke_keys(conn: AsyncConnection, hardware_id: str, now: datetime) -> None:

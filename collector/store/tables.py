@@ -16,10 +16,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from collector.history.gaps import Cause
+from collector.history.gaps import Cause as GapCause
 from collector.history.tiers import Resolution
 from collector.links.dispatch import State
-from collector.links.presence import Presence
+from collector.links.presence import Cause, Presence
 from collector.store.types import Json, Money, Utc, one_of
 from collector.verdict import HealthState
 from shared.documents import WORK_KINDS
@@ -242,6 +242,7 @@ live = Table(
     Column("presence_since", Utc, nullable=False),
     Column("last_received_at", Utc),
     Column("boot_id", String),
+    Column("run_id", String),
     Column("outbox_id", String),
     Column("last_seq", BigInteger, nullable=False),
     Column("agent_version", String),
@@ -298,7 +299,7 @@ health_gap = Table(
     Column("started_at", Utc, nullable=False),
     Column("ended_at", Utc, nullable=False),
     Column("filled_at", Utc),
-    one_of("cause", Cause),
+    one_of("cause", GapCause),
     Index("ix_health_gap_hardware_id_ended_at", "hardware_id", "ended_at"),
 )
 
@@ -307,13 +308,44 @@ presence_event = Table(
     metadata,
     Column("event_id", Integer, primary_key=True, autoincrement=True),
     Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    # When it was so in truth, and when that was decided.
     Column("at", Utc, nullable=False),
+    Column("told_at", Utc, nullable=False),
     Column("from_state", String, nullable=False),
     Column("to_state", String, nullable=False),
     Column("cause", String, nullable=False),
+    Column("words", String, nullable=False),
     one_of("from_state", Presence),
     one_of("to_state", Presence),
+    one_of("cause", Cause),
     Index("ix_presence_event_hardware_id_event_id", "hardware_id", "event_id"),
+    Index("ix_presence_event_hardware_id_at", "hardware_id", "at"),
+)
+
+collector_run = Table(
+    "collector_run",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=True),
+    Column("started_at", Utc, nullable=False, index=True),
+    Column("alive_at", Utc, nullable=False),
+    Column("stopped_at", Utc),
+)
+
+health_event = Table(
+    "health_event",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("hardware_id", ForeignKey("machine.hardware_id"), nullable=False),
+    Column("at", Utc, nullable=False, index=True),
+    Column("code", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("from_state", String, nullable=False),
+    Column("to_state", String, nullable=False),
+    Column("words", String, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    one_of("from_state", HealthState),
+    one_of("to_state", HealthState),
+    Index("ix_health_event_hardware_id_event_id", "hardware_id", "event_id"),
 )
 
 tenant_account = Table(

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
+from agent.host import kernel
 from agent.wiper import policy
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = DEPLOY / "systemd"
+KERNEL_LOG = "rackproof-agent.service.d/kernel-log.conf"
 NAMES = ("rackproof-agent.service", "rackproof-wiper.socket", "rackproof-wiper@.service", "rackproof-resume.service")
 
 MOST_EXPOSURE = {"rackproof-agent.service": 2.0, "rackproof-wiper@.service": 3.5, "rackproof-resume.service": 0.3}
@@ -71,6 +73,28 @@ def test_systemd_understands_every_line(analyze, name):
     done = subprocess.run(argv, cwd=UNITS, capture_output=True, text=True, check=False)
     own = [line for line in done.stderr.splitlines() if "rackproof" in line]
     assert [line for line in own if "is not executable: No such file" not in line] == []
+
+
+def test_the_drop_in_of_the_kernel_log_is_measured_with_its_unit(analyze, tmp_path):
+    """It lies where systemd looks for it: the tests above would see what it opens."""
+    shutil.copytree(UNITS, tmp_path, dirs_exist_ok=True)
+    text = (UNITS / KERNEL_LOG).read_text()
+    (tmp_path / KERNEL_LOG).write_text(text + "CapabilityBoundingSet=CAP_SYS_ADMIN\n")
+    most = round(MOST_EXPOSURE["rackproof-agent.service"] * 10)
+    argv = [analyze, "security", "--offline=true", f"--threshold={most}", "./rackproof-agent.service"]
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode != 0
+
+
+def test_the_drop_in_hands_over_the_kernel_log_and_nothing_else():
+    """To be read: one device beside those of the unit, and no capability, which reading it takes elsewhere."""
+    assert unit(KERNEL_LOG, "Service") == {
+        "StandardInput": f"file:{kernel.DEVICE}",
+        "DeviceAllow": f"{kernel.DEVICE} r",
+    }
+    agent = unit("rackproof-agent.service", "Service")
+    assert {"StandardInput", "StandardInputText", "StandardInputData"}.isdisjoint(agent)
+    # It may not open the log by itself, with the drop-in or without.
+    assert (agent["ProtectKernelLogs"], agent["DevicePolicy"]) == ("yes", "closed")
 
 
 def test_the_wiper_has_no_view_of_its_own():

@@ -193,7 +193,11 @@ class Machine:
             "--private-network",
             # For the settings of units that work through BPF; without them they have no effect, silently. And for the
             # kernel's keyrings, which every machine has: they are the host's, and outlive this one. And for swapping off.
-            *("--capability=CAP_BPF,CAP_NET_ADMIN,CAP_SYS_RESOURCE", "--system-call-filter=bpf @keyring swapoff"),
+            # SYSLOG: as everywhere else, the service manager may open the kernel log, where a test puts it: the host's.
+            *(
+                "--capability=CAP_BPF,CAP_NET_ADMIN,CAP_SYS_RESOURCE,CAP_SYSLOG",
+                "--system-call-filter=bpf @keyring swapoff",
+            ),
             *(f"--bind-ro={path}" for path in shown),
         ]
 

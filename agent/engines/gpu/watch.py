@@ -17,7 +17,7 @@ import pynvml as nvml
 
 from agent.engines.gpu.judge import EVERY_S
 from agent.engines.gpu.records import Card, Reading, Watched
-from agent.gpu.probe import REMEDIES
+from agent.gpu.nvml import REMEDIES
 from agent.processes import die_with_parent
 from shared.codes import Code
 

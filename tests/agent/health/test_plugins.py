@@ -69,5 +69,7 @@ def test_a_value_named_unlike_its_file_is_refused(package: Callable[..., ModuleT
 def test_the_indicators_are_found() -> None:
     """All of them, with sane times."""
     found = load(agent.indicators, "INDICATOR", Indicator)
-    assert [one.name for one in found] == ["agent", "cpu", "disks", "gpu", "memory", "network", "processes", "system"]
+    assert [one.name for one in found] == [
+        "agent", "arrays", "cpu", "disks", "gpu", "kernel_log", "memory", "network", "processes", "smart", "system",
+    ]  # fmt: skip
     assert all(0 < one.deadline_s <= 10 and one.interval_s >= 1 for one in found)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agent.host.recorded import RecordedHost
+from tests.agent.indicators import nvml
 
 RECORDINGS = Path(__file__).parents[2] / "host" / "recordings"
 
@@ -23,6 +24,11 @@ class Bench:
         file = self.folder / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+
+    def has(self, path: str, text: str) -> bool:
+        """Whether a file holds this text."""
+        file = self.folder / path.lstrip("/")
+        return file.is_file() and file.read_text().strip() == text
 
     def remove(self, path: str) -> None:
         """Remove a file or a folder."""
@@ -52,3 +58,18 @@ def recorded() -> Callable[[str], RecordedHost]:
 @pytest.fixture
 def bench(tmp_path: Path) -> Callable[[str], Bench]:
     return lambda name: Bench(Path(shutil.copytree(RECORDINGS / name, tmp_path / name)))
+
+
+@pytest.fixture(scope="session")
+def library(missing: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stand-in for NVML."""
+    folder = nvml.build(tmp_path_factory.mktemp("nvml"))
+    if folder is None:
+        missing("a C compiler (cc), to build the stand-in for NVML")
+    return folder
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> nvml.Control:
+    """What goes wrong with NVML."""
+    return nvml.Control(tmp_path / "control")

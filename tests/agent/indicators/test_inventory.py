@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from agent.host.cpus import parse_cpu_model
 from agent.inventory import (
     boot_id,
     facts,
     hardware_id,
     meaningful,
     parse_bandwidth,
-    parse_cpu_model,
     parse_gpu_model,
     parse_os,
     parse_ram_gb,
@@ -67,11 +67,27 @@ def test_gpu_models_are_counted() -> None:
 
 
 def test_the_cpu_s_name_has_single_spaces() -> None:
-    """Makers pad it; ARM has none."""
+    """Makers pad it."""
     assert parse_cpu_model("processor\t: 0\nmodel name\t: Intel(R)  Xeon(R) CPU   @ 2.00GHz\n") == (
         "Intel(R) Xeon(R) CPU @ 2.00GHz"
     )
     assert parse_cpu_model("processor\t: 0\nBogoMIPS\t: 50.00\n") is None
+
+
+@pytest.mark.parametrize(
+    ("implementer", "part", "words"),
+    [
+        ("0x41", "0xd0c", "ARM Neoverse-N1"),
+        ("0x41", "0xd4f", "ARM Neoverse-V2"),
+        ("0xc0", "0xac3", "Ampere Ampere-1"),
+        ("0x41", "0xfff", "ARM part 0xfff"),
+        ("0x99", "0x001", "ARM implementer 0x99 part 0x001"),
+        ("garbage", "0xd0c", None),
+    ],
+)
+def test_an_arm_cpu_is_named_by_its_numbers(implementer: str, part: str, words: str | None) -> None:
+    """Its /proc/cpuinfo has no name; a core that is not in the table is told by its numbers."""
+    assert parse_cpu_model(f"processor\t: 0\nCPU implementer\t: {implementer}\nCPU part\t: {part}\n") == words
 
 
 def test_the_disk_of_the_homes_is_found_through_an_array(recorded: Callable) -> None:

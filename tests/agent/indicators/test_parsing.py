@@ -2,18 +2,19 @@
 
 import pytest
 
-from agent.host import Gpu, Gpus, Usage
+from agent.host import Gpu, Gpus, Unreadable, Usage
+from agent.host.cpus import parse_cpu_list
 from agent.host.disks import kind_of
 from agent.host.mounts import Mount, holding, parse_mounts
 from agent.host.pci import is_gpu
-from agent.indicators import Counters, growth, per_second
+from agent.indicators import Counters, growth, held, per_second
 from agent.indicators.cpu import parse_load, parse_shares, parse_ticks
 from agent.indicators.disks import parse_diskstats, parse_rates, parse_usage
-from agent.indicators.gpu import item_names, parse_gpus
+from agent.indicators.gpu import Kept, item_names, parse_gpus
 from agent.indicators.memory import parse_meminfo, parse_oom_kills
 from agent.indicators.network import parse_counters
 from agent.indicators.processes import parse_state
-from agent.indicators.system import parse_blocked
+from agent.indicators.system import parse_blocked, parse_uptime_s
 
 
 def ticks(**counts: float) -> dict[str, float]:
@@ -31,6 +32,30 @@ def test_a_rate_is_growth_a_second() -> None:
     assert per_second(Counters(1.0, {"a": 10}), Counters(5.0, {"a": 30})) == {"a": 5.0}
 
 
+def test_what_is_held_is_read_again_when_its_time_is_over() -> None:
+    """Not before, and then once."""
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(1)
+        return len(reads)
+
+    first = held(None, 100.0, 60.0, read)
+    second = held(first, 159.9, 60.0, read)
+    third = held(second, 160.0, 60.0, read)
+    assert [one.value for one in (first, second, third)] == [1, 1, 2]
+    assert third.until_s == 220.0
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0-3", 4), ("0-63,65-79", 79), ("5", 1), ("", 0), ("x", None), ("3-1", None), ("1-", None), ("0-3,,", None)],
+)
+def test_a_list_of_cpus_is_counted(text: str, count: int | None) -> None:
+    """The kernel's ranges; what is none is not counted as nothing."""
+    assert parse_cpu_list(text) == count
+
+
 def test_a_counter_that_fell_or_appeared_gives_no_rate() -> None:
     """A replaced disk or a reloaded driver starts at zero: nothing negative, nothing huge."""
     assert growth(Counters(1.0, {"a": 10, "b": 1}), Counters(5.0, {"a": 3, "b": 2, "new": 7})) == {"b": 1}
@@ -42,17 +67,19 @@ def test_two_looks_at_the_same_moment_give_no_rate() -> None:
 
 
 def test_cpu_shares_are_of_the_time_between_the_looks() -> None:
-    """25 of 100 ticks busy, 5 stolen of them, 10 waiting for a disk."""
-    before, now = ticks(user=100, idle=100), ticks(user=120, idle=165, iowait=10, steal=5)
-    found = parse_shares(Counters(1, before), Counters(2, now))
-    assert found == {"use_percent": 25.0, "iowait_percent": 10.0, "steal_percent": 5.0}
+    """30 of 100 ticks busy, 18 of them in programs, 7 in the kernel, 5 stolen; 10 waiting for a disk."""
+    before = ticks(user=100, idle=100)
+    now = ticks(user=115, nice=3, system=4, irq=1, softirq=2, idle=160, iowait=10, steal=5)
+    assert parse_shares(Counters(1, before), Counters(2, now)) == {
+        "use_percent": 30.0, "user_percent": 18.0, "system_percent": 7.0, "iowait_percent": 10.0, "steal_percent": 5.0,
+    }  # fmt: skip
 
 
 def test_idle_ticks_that_went_back_make_no_negative_share() -> None:
     """The kernel's iowait may decrease."""
     before, now = ticks(user=100, idle=100, iowait=50), ticks(user=110, idle=190, iowait=40)
     found = parse_shares(Counters(1, before), Counters(2, now))
-    assert found == {"use_percent": 10.0, "steal_percent": 0.0}
+    assert found == {"use_percent": 10.0, "user_percent": 10.0, "system_percent": 0.0, "steal_percent": 0.0}
 
 
 @pytest.mark.parametrize("stat", ["", "cpu", "cpu 1 2 3", "intr 5\ncpu  1 2 3 4 5 6 7 8"])
@@ -80,6 +107,14 @@ def test_a_kernel_that_does_not_count_oom_kills_says_nothing() -> None:
     assert parse_oom_kills("pgfault 1\n") is None
     assert parse_oom_kills("pgfault 1\noom_kill 3\n") == 3
     assert parse_blocked("cpu 1\n") is None
+
+
+def test_uptime_is_whole_seconds_and_what_is_none_is_told() -> None:
+    """An unreadable clock is a failure with the file's name, whatever is in its place."""
+    assert parse_uptime_s("7483.16 14821.02\n") == 7483
+    for text in ("", "\n", "up", "-7 1", "inf 1", "nan 1"):
+        with pytest.raises(Unreadable, match="/proc/uptime"):
+            parse_uptime_s(text)
 
 
 def test_a_process_name_cannot_pretend_a_state() -> None:
@@ -197,7 +232,7 @@ def test_a_lost_gpu_is_counted_on_the_bus_but_not_seen() -> None:
         Gpu(uuid="GPU-00000001-aa", model="H100", readings={"power_w": 70.0}),
         Gpu(uuid="index 1", error="GPU is lost"),
     )
-    found = parse_gpus(Gpus(driver="550", gpus=gpus), 2)
+    found = parse_gpus(Gpus(driver="550", gpus=gpus), 2, None, Kept({}))
     assert (found["on_pci_bus"], found["seen_by_nvml"]) == (2, 1)
     assert found["error"] == {"index 1": "GPU is lost"}
     assert found["power_w"] == {"GPU-00000001": 70.0}

@@ -203,10 +203,11 @@ async def come_online(site, *hardware_ids: str) -> None:
             Transition(
                 hardware_id=one,
                 at=site.now,
+                told_at=site.now,
                 from_state=Presence.NEVER,
                 to_state=Presence.ONLINE,
                 status="online",
-                cause="first report",
+                cause="first_report",
             )
             for one in hardware_ids
         ]

@@ -482,7 +482,13 @@ async def test_an_account_is_current_until_it_is_wiped(with_machine):
 async def test_a_change_of_presence_is_told_everywhere_at_once(with_machine):
     """Ledger, live row and machine record agree."""
     change = Transition(
-        hardware_id="hw_1", at=NOW, from_state="never", to_state="online", status="online", cause="first report"
+        hardware_id="hw_1",
+        at=NOW,
+        told_at=NOW + timedelta(seconds=2),
+        from_state="never",
+        to_state="online",
+        status="online",
+        cause="first_report",
     )
     async with with_machine.write() as conn:
         await presence.record(conn, [change])
@@ -492,7 +498,8 @@ async def test_a_change_of_presence_is_told_everywhere_at_once(with_machine):
     assert live is not None
     assert machine is not None
     assert (live.presence, live.presence_since, machine.provider_agent_status) == ("online", NOW, "online")
-    assert (event["from_state"], event["to_state"], event["cause"]) == ("never", "online", "first report")
+    assert (event.from_state, event.to_state, event.cause) == ("never", "online", "first_report")
+    assert (event.at, event.told_at) == (NOW, NOW + timedelta(seconds=2))
 
 
 async def test_a_revoked_token_is_revoked_once(database):

@@ -186,6 +186,7 @@ def upgrade() -> None:
         sa.Column("presence_since", Utc(), nullable=False),
         sa.Column("last_received_at", Utc(), nullable=True),
         sa.Column("boot_id", sa.String(), nullable=True),
+        sa.Column("run_id", sa.String(), nullable=True),
         sa.Column("outbox_id", sa.String(), nullable=True),
         sa.Column("last_seq", sa.BigInteger(), nullable=False),
         sa.Column("agent_version", sa.String(), nullable=True),
@@ -229,13 +230,46 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_machine_key_hardware_id"), "machine_key", ["hardware_id"], unique=False)
     op.create_table(
+        "health_event",
+        sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("hardware_id", sa.String(), nullable=False),
+        sa.Column("at", Utc(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("item", sa.String(), nullable=False),
+        sa.Column("from_state", sa.String(), nullable=False),
+        sa.Column("to_state", sa.String(), nullable=False),
+        sa.Column("words", sa.String(), nullable=False),
+        sa.Column("shadow", sa.Boolean(), nullable=False),
+        sa.CheckConstraint(
+            "from_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            name=op.f("ck_health_event_from_state_known"),
+        ),
+        sa.CheckConstraint(
+            "to_state IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            name=op.f("ck_health_event_to_state_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["hardware_id"], ["machine.hardware_id"], name=op.f("fk_health_event_hardware_id_machine")
+        ),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_health_event")),
+    )
+    op.create_index(op.f("ix_health_event_at"), "health_event", ["at"], unique=False)
+    op.create_index("ix_health_event_hardware_id_event_id", "health_event", ["hardware_id", "event_id"], unique=False)
+    op.create_table(
         "presence_event",
         sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("hardware_id", sa.String(), nullable=False),
         sa.Column("at", Utc(), nullable=False),
+        sa.Column("told_at", Utc(), nullable=False),
         sa.Column("from_state", sa.String(), nullable=False),
         sa.Column("to_state", sa.String(), nullable=False),
         sa.Column("cause", sa.String(), nullable=False),
+        sa.Column("words", sa.String(), nullable=False),
+        sa.CheckConstraint(
+            "cause IN ('first_report', 'reports_again', 'agent_restarted', 'rebooted', 'stopped', 'link_closed', "
+            "'silence', 'mass_silence', 'revoked', 'clone')",
+            name=op.f("ck_presence_event_cause_known"),
+        ),
         sa.CheckConstraint(
             "from_state IN ('never', 'online', 'stale', 'offline', 'overdue')",
             name=op.f("ck_presence_event_from_state_known"),
@@ -252,6 +286,16 @@ def upgrade() -> None:
     op.create_index(
         "ix_presence_event_hardware_id_event_id", "presence_event", ["hardware_id", "event_id"], unique=False
     )
+    op.create_index("ix_presence_event_hardware_id_at", "presence_event", ["hardware_id", "at"], unique=False)
+    op.create_table(
+        "collector_run",
+        sa.Column("run_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("started_at", Utc(), nullable=False),
+        sa.Column("alive_at", Utc(), nullable=False),
+        sa.Column("stopped_at", Utc(), nullable=True),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_collector_run")),
+    )
+    op.create_index(op.f("ix_collector_run_started_at"), "collector_run", ["started_at"], unique=False)
     op.create_table(
         "booking",
         sa.Column("booking_id", sa.String(), nullable=False),

@@ -1,0 +1,76 @@
+"""State directory: whether the agent can keep there what must outlive it, and nobody else can look in."""
+
+import stat
+from pathlib import Path, PurePosixPath
+
+from agent.checks import Check, Finding, Group, Scene, fine, problem, unknown
+from agent.host import Host
+
+LIMIT = "writable, the agent's alone"
+
+
+def judge(directory: str, mode: int | None, *, there: bool, writable: bool, root: bool) -> Finding:
+    """
+    Judge the state directory.
+
+    Args:
+        directory: Where it is.
+        mode: Its mode; None where it is not there or may not be looked at.
+        there: Whether it is there, not only one above it.
+        writable: Whether we can make files in it, or where it would be made.
+        root: Whether we are root.
+    """
+    owner = "rackproof" if there else "root"
+    if not writable and root:
+        remedy = f"see whether its file system is read-only: findmnt --target {directory}; dmesg | tail"
+        return problem("state_dir_unwritable", f"{directory}: not even root can write", limit=LIMIT, remedy=remedy)
+    if not writable:
+        return unknown(f"{directory} is not this user's: only {owner} or root can tell")
+    if mode is not None and mode & 0o077:
+        value = f"{directory} has mode {stat.S_IMODE(mode):o}"
+        return problem("state_dir_open", value, limit=LIMIT, remedy=f"chmod 700 {directory}")
+    return fine(directory if there else f"{directory} is not there yet, it can be made", LIMIT)
+
+
+def look(scene: Scene) -> Finding:
+    """Look at the directory, or at the nearest one above it; nothing is written to find out."""
+    directory = scene.settings.state_dir
+    existing = nearest(scene.host, directory)
+    return judge(
+        directory,
+        _mode(directory),
+        there=existing == directory,
+        writable=scene.host.writable(existing),
+        root=scene.root,
+    )
+
+
+def nearest(host: Host, directory: str) -> str:
+    """Return the directory or the nearest one above it that exists."""
+    path = PurePosixPath(directory)
+    for place in (path, *path.parents):
+        try:
+            host.usage(str(place))
+        except OSError:
+            continue
+        return str(place)
+    return "/"
+
+
+def _mode(directory: str) -> int | None:
+    try:
+        return Path(directory).stat().st_mode
+    except OSError:
+        return None
+
+
+CHECK = Check(
+    name="state_dir",
+    title="state directory",
+    group=Group.STATE,
+    look=look,
+    codes={
+        "state_dir_unwritable": "Reports and orders that cannot be written down are not kept, and orders are refused.",
+        "state_dir_open": "Others can look at the machine's key and at its orders.",
+    },
+)

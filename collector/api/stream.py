@@ -1,0 +1,134 @@
+"""What changes, as it changes: server-sent events."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from collector.api.fleet import words_in
+from collector.api.routing import Answer, Caller, Route
+from collector.feed import Change, ChangeKind, Feed, Subscription
+from shared.codes import Code, Trouble
+
+MOST_STREAMS = 100
+"""Open at once in this process; each may have a thousand changes waiting."""
+HEARTBEAT_S = 15.0
+"""A comment when nothing else is said, so that a proxy does not take the stream for dead."""
+WRITE_S = 10.0
+"""A client that takes nothing for so long is let go."""
+LIFE_S = 900.0
+"""Then the client connects again, and its token is looked at again."""
+RETRY_MS = 2_000
+"""When the client comes back after a break. Source: WHATWG HTML, 9.2 server-sent events."""
+
+_Wanted = Callable[[Change], bool]
+
+log = structlog.get_logger()
+
+
+class Stream:
+    """
+    Serves changes.
+
+    Args:
+        feed: Where they come from.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._open = 0
+        # Numbers of another process mean nothing here.
+        self._epoch = secrets.token_hex(4)
+
+    def routes(self) -> list[Route]:
+        """Return the one operation."""
+        return [
+            Route(
+                method="GET",
+                path="/v1/stream",
+                handler=self.stream,
+                summary="Server-sent events: presence, health, event; resync means that some were lost: read anew.",
+                content_type="text/event-stream",
+                query={
+                    "kind": f"only these, with commas between: {', '.join(ChangeKind)}",
+                    "hardware_id": "only this machine's",
+                },
+            ),
+        ]
+
+    async def stream(self, request: web.Request, _caller: Caller) -> Answer:
+        """Begin to tell what changes."""
+        kinds = frozenset(words_in(request, "kind", ChangeKind)) or frozenset(ChangeKind)
+        hardware_id = request.query.get("hardware_id", "")
+        if self._open >= MOST_STREAMS:
+            raise Trouble(Code.SLOW_DOWN, f"{MOST_STREAMS} streams are open, which is the most")
+
+        def wanted(change: Change) -> bool:
+            if change.kind is ChangeKind.RESYNC:
+                return True
+            return change.kind in kinds and hardware_id in {"", change.hardware_id}
+
+        return Answer(body=None, stream=lambda: self._serve(request, wanted))
+
+    async def _serve(self, request: web.Request, wanted: _Wanted) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "Cache-Control": "no-store",
+                # Else a proxy in front keeps events back to fill its buffer.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        self._open += 1
+        try:
+            with self._feed.subscribed() as subscription:
+                # Within the subscription: what changes from here on is told.
+                missed = request.headers.get("Last-Event-ID", self._id(self._feed.number)) != self._id(
+                    self._feed.number
+                )
+                await response.prepare(request)
+                await _write(response, f"retry: {RETRY_MS}\n\n".encode() + (self._resync() if missed else b""))
+                await self._pass_on(response, subscription, wanted)
+                await response.write_eof()
+        except (ConnectionError, TimeoutError) as error:
+            log.info("stream.lost", detail=type(error).__name__)
+        finally:
+            self._open -= 1
+        return response
+
+    async def _pass_on(self, response: web.StreamResponse, subscription: Subscription, wanted: _Wanted) -> None:
+        """Tell changes until the feed or the stream's time ends."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + LIFE_S
+        while (left_s := ends - loop.time()) > 0:
+            change = None
+            try:
+                async with asyncio.timeout(min(HEARTBEAT_S, left_s)):
+                    change = await subscription.next()
+            except TimeoutError:
+                await _write(response, b": still here\n\n")
+                continue
+            if change is None:
+                return
+            if wanted(change):
+                await _write(response, self._event(change))
+
+    def _event(self, change: Change) -> bytes:
+        told = {"at": change.at, "hardware_id": change.hardware_id, "body": change.body}
+        head = f"id: {self._id(change.number)}\nevent: {change.kind}\ndata: "
+        return head.encode() + msgspec.json.encode(told) + b"\n\n"
+
+    def _resync(self) -> bytes:
+        return f"id: {self._id(self._feed.number)}\nevent: {ChangeKind.RESYNC}\ndata: {{}}\n\n".encode()
+
+    def _id(self, number: int) -> str:
+        return f"{self._epoch}-{number}"
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """Write, and wait while the client is slow: meanwhile its changes gather in a bounded queue."""
+    async with asyncio.timeout(WRITE_S):
+        await response.write(data)
