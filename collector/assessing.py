@@ -13,8 +13,9 @@ from collector.store.engine import AWAY, Database
 from collector.store.health import Report
 from collector.store.verdicts import EventRow
 from collector.verdict import Event, HealthState, HealthVerdict
+from collector.verdict.conclusion import restored, verdict
 from collector.verdict.facts import changes
-from collector.verdict.judging import judge, rebase, restored, silence, tell, verdict
+from collector.verdict.judging import judge, rebase, silence, tell
 from collector.verdict.memory import Memory
 from shared.codes import Trouble
 from shared.messages import Facts, Indicators

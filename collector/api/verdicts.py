@@ -16,8 +16,9 @@ from collector.store import verdicts
 from collector.store.engine import Database
 from collector.store.verdicts import EventRow
 from collector.verdict import HEALTH, HealthVerdict
-from collector.verdict.judging import BY_CODE, LEFT_OUT
+from collector.verdict.judging import LEFT_OUT
 from collector.verdict.own import MOST_GPUS
+from collector.verdict.rulebook import BY_CODE
 from collector.verdict.thresholds import THRESHOLDS, Threshold
 from shared.codes import Code, Trouble
 from shared.records import Moment

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.verdict import HealthState
-from collector.verdict.judging import RULES, judge, verdict
+from collector.verdict.conclusion import verdict
+from collector.verdict.judging import judge
 from collector.verdict.memory import MOST_ITEMS, MOST_STANDING, Memory
+from collector.verdict.rulebook import RULES
 from tests.collector.known import NOW
 from tests.collector.verdict.watched import GPUS, WELL, Watched, as_indicators, by_gpu, with_changes
 

@@ -3,7 +3,7 @@
 import pytest
 
 from collector.verdict import HealthState
-from collector.verdict.judging import BY_CODE
+from collector.verdict.rulebook import BY_CODE
 from collector.verdict.thresholds import THRESHOLDS, WINDOWED, Test
 from tests.collector.verdict.watched import BUS, EVERY_S, GPUS, WELL, Watched, by_gpu, with_changes
 

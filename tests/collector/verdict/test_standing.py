@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.verdict import RANK, HealthState
-from collector.verdict.judging import judge, rulebook
+from collector.verdict.judging import judge
 from collector.verdict.memory import EVENTS_AN_HOUR, Memory
+from collector.verdict.rulebook import rulebook
 from collector.verdict.standing import Standing, over, step
 from collector.verdict.thresholds import Test, Threshold
 from tests.collector.known import NOW
