@@ -26,7 +26,7 @@ SUBPROTOCOL = "rackproof.v1"
 """WebSocket subprotocol both ends insist on."""
 
 MAX_MESSAGE_BYTES = 65_536
-"""Largest text frame; a health report of an 8-GPU server is below 9 kB, an order or a result below 16 kB."""
+"""Largest text frame; a health report of an 8-GPU server is below 16 kB, an order or a result below 16 kB."""
 
 MOST_LOST = 64
 """Ranges of lost reports told at once; each is an interruption of its own."""

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 """What a replay answers by itself for whatever it does not have."""
+_MOST_READS = 100
+"""Of the kernel log, each a bounded number of messages: more than its memory holds."""
 
 
 class RecordingHost:
@@ -135,14 +137,22 @@ class RecordingHost:
         yield from (message for message in self._once("kernel", self._kernel) if message.sequence > after.sequence)
 
     def _kernel(self) -> tuple[KernelMessage, ...]:
+        """Read the kernel's log to its end, which takes several questions."""
+        messages: list[KernelMessage] = []
+        after = BEFORE_ALL
         try:
-            messages = tuple(self._host.kernel_messages(BEFORE_ALL))
+            for _ in range(_MOST_READS):
+                read = tuple(self._host.kernel_messages(after))
+                if not read:
+                    break
+                messages += read
+                after = KernelPosition(read[-1].sequence, read[-1].at_us)
         except KernelLogUnreadable as error:
             self._kernel_log_error = str(error)
             raise
         lines = (f"{one.facility << 3},{one.sequence},{one.at_us},-;{one.text}\n" for one in messages)
         self.files[DEVICE] = "".join(lines)
-        return messages
+        return tuple(messages)
 
     def failed_units(self) -> tuple[str, ...] | None:
         """Return the units that failed, and note them."""

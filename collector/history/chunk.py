@@ -3,7 +3,7 @@ How closed hours are kept: a frame, packed by columns and compressed as a whole.
 
 Readings are decimals with few places, so a series is kept as whole numbers of its last place: the least value of each
 bucket as its difference to the bucket before, the greatest as its difference to the least, the mean as its difference
-to the least with one place more. Each row takes as few bytes a number as its largest needs, none where all are zero.
+to the least with two places more. Each row takes as few bytes a number as its largest needs, none where all are zero.
 A series that is no decimal of at most `PLACES` places is kept bit by bit.
 """
 
@@ -27,8 +27,10 @@ LEVEL = 3
 MOST_BYTES = 256 * 2**20
 """Unpacked; a chunk that says more is none of ours."""
 
-_EXACT = 2.0**49
-"""Whole numbers below this, and their tenths, are exact as floats."""
+_EXACT = 2.0**46
+"""Whole numbers below this, and their hundredths, are exact as whole numbers."""
+MEAN = 100
+"""What a mean of whole numbers is kept in parts of: of four reports a minute it is exact."""
 _BITS = -1
 _WIDTHS: tuple[tuple[int, Any], ...] = ((1, np.int8), (2, np.int16), (4, np.int32), (8, np.int64))
 
@@ -122,7 +124,7 @@ def _frame(head: _Head, body: "_Body", wanted: Ints) -> Frame:
     mean = body.matrix(series, moments, wanted)
     absent = count == 0
     names = tuple(head.names[at] for at in wanted.tolist())
-    values = [_decimal(low, places, 1), _decimal(_mean(low, mean, places), places, 10), _decimal(high, places, 1)]
+    values = [_decimal(low, places, 1), _decimal(_mean(low, mean, places), places, MEAN), _decimal(high, places, 1)]
     if absent.any():
         for one in values:
             one[absent] = np.nan
@@ -130,7 +132,7 @@ def _frame(head: _Head, body: "_Body", wanted: Ints) -> Frame:
 
 
 def _whole(frame: Frame, there: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return each series' places, and its values as whole numbers: least, mean beyond ten times it, greatest."""
+    """Return each series' places, and its values as whole numbers: least, mean beyond it, greatest."""
     low, mean, high = (_filled(one, there) for one in (frame.low, frame.mean, frame.high))
     places = np.full(len(frame.names), _BITS, np.int64)
     for power in range(PLACES, -1, -1):
@@ -141,11 +143,11 @@ def _whole(frame: Frame, there: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, In
         places[exact.all(axis=1)] = power
     bits = (places == _BITS)[:, None]
     by = np.where(bits, 0.0, 10.0 ** np.maximum(places, 0)[:, None])
-    least, tenths, most = (
-        np.rint(one * each).astype(np.int64) for one, each in ((low, by), (mean, by * 10), (high, by))
+    least, parts, most = (
+        np.rint(one * each).astype(np.int64) for one, each in ((low, by), (mean, by * MEAN), (high, by))
     )
     as_low, as_mean, as_high = (np.ascontiguousarray(one).view(np.int64) for one in (low, mean, high))
-    beyond = np.where(bits, as_mean - as_low, tenths - 10 * least)
+    beyond = np.where(bits, as_mean - as_low, parts - MEAN * least)
     return places, np.where(bits, as_low, least), beyond, np.where(bits, as_high, most)
 
 
@@ -163,7 +165,7 @@ def _filled(values: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np
 
 def _mean(low: Ints, mean: Ints, places: NDArray[np.int8]) -> Ints:
     bits = (places == _BITS)[:, None]
-    return np.where(bits, low + mean, 10 * low + mean)
+    return np.where(bits, low + mean, MEAN * low + mean)
 
 
 def _decimal(whole: Ints, places: NDArray[np.int8], by: int) -> NDArray[np.float64]:
@@ -206,15 +208,16 @@ class _Body:
         widths = self.bytes_of(rows)
         found = np.zeros((len(wanted), columns), np.int64)
         own = widths[wanted]
+        counts = np.bincount(widths, minlength=9)
         for width, kind in _WIDTHS:
-            here = widths == width
-            many = int(here.sum())
+            many = int(counts[width])
             if not many:
                 continue
-            rank = np.cumsum(here) - 1
             mine = own == width
             if mine.any():
                 block = np.frombuffer(self._raw, kind, many * columns, self._at).reshape(many, columns)
+                # The rows of one width stand together, in their order.
+                rank = np.cumsum(widths == width) - 1
                 found[mine] = block[rank[wanted[mine]]]
             self._at += many * columns * width
         return found

@@ -182,7 +182,7 @@ def hear(watch: Watch, now: datetime, outlook: Outlook) -> tuple[Watch, tuple[Ch
     An outage that began and ended between two looks is told too.
     """
     told: list[Change] = []
-    if watch.presence is not Presence.ONLINE or watch.came is not None or _silent(watch, now, outlook) >= STALE_AFTER:
+    if watch.presence is not Presence.ONLINE or watch.came is not None or now - (watch.heard_at or now) >= STALE_AFTER:
         if watch.presence not in GONE and assess(watch, now, outlook.listening_since) is Presence.OFFLINE:
             told += [change for change in (_worse(watch, now, outlook),) if change is not None]
             watch = after(watch, told[-1]) if told else watch
@@ -190,7 +190,8 @@ def hear(watch: Watch, now: datetime, outlook: Outlook) -> tuple[Watch, tuple[Ch
         if (change := _rise(watch, now)) is not None:
             told.append(change)
             watch = after(watch, change)
-    return replace(watch, heard_at=now, ending=None), tuple(told)
+    # The cause of an outage stays until it is over.
+    return replace(watch, heard_at=now, ending=watch.ending if watch.presence in GONE else None), tuple(told)
 
 
 def look(watches: Iterable[Watch], now: datetime, outlook: Outlook) -> tuple[list[Change], Outlook]:
@@ -203,11 +204,13 @@ def look(watches: Iterable[Watch], now: datetime, outlook: Outlook) -> tuple[lis
     Source: a server's own outage must not offline its fleet (dstackai/dstack issue 2531); the half-of-five rule is
     Lium's.
     """
-    fresh, quiet = 0, []
+    fresh, quiet, stale_at = 0, [], now - STALE_AFTER
     for watch in watches:
-        if watch.presence is Presence.ONLINE and watch.ending is None and _silent(watch, now, outlook) < STALE_AFTER:
+        if (heard_at := watch.heard_at) is None:
+            continue
+        if heard_at > stale_at and watch.presence is Presence.ONLINE and watch.ending is None:
             fresh += 1
-        elif watch.heard_at is not None:
+        else:
             quiet.append(watch)
     there = [one for one in quiet if one.presence not in GONE]
     silent = sum(_silent(one, now, outlook) >= STALE_AFTER for one in there)

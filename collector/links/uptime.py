@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from collector.links.presence import GONE, Presence
 
-ALIVE_EVERY = timedelta(seconds=15)
-"""How often a running collector writes down that it is."""
+ALIVE_EVERY = timedelta(seconds=60)
+"""How often a running collector writes down that it is; where it is killed, the newest report says it more exactly."""
 
 
 class By(StrEnum):

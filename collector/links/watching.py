@@ -28,7 +28,7 @@ from collector.links.presence import (
 from collector.links.uptime import ALIVE_EVERY
 from collector.store import commands, presence, runs
 from collector.store.engine import Database
-from collector.store.presence import Transition
+from collector.store.presence import LedgerEntry, LiveRow, Transition
 from shared.codes import Trouble
 
 LOOK_EVERY_S = 2.0
@@ -78,20 +78,11 @@ class Watching:
         self._looked_at = self._alive_at = self._now()
         async with self._database.write() as conn:
             self._run_id = await runs.begin(conn, self._now())
-            held = await presence.held(conn)
+            outages = await presence.outages(conn)
             for row in await presence.all_live(conn):
-                state = Presence(row.presence)
-                stale = Presence.STALE if row.hardware_id in held else Presence.ONLINE
                 self._incarnations[row.hardware_id] = (row.boot_id or "", row.run_id or "")
                 self._skews_ms[row.hardware_id] = row.clock_skew_ms
-                self._watches[row.hardware_id] = Watch(
-                    hardware_id=row.hardware_id,
-                    presence=state,
-                    entered=stale if state is Presence.STALE else state,
-                    since=row.presence_since,
-                    # A process that ended between telling of a report and committing it left no time of receipt.
-                    heard_at=row.last_received_at or (row.presence_since if state is not Presence.NEVER else None),
-                )
+                self._watches[row.hardware_id] = _watch(row, outages.get(row.hardware_id))
 
     def add(self, hardware_id: str) -> None:
         """Begin to watch a machine, unless it is watched already."""
@@ -235,6 +226,25 @@ class Watching:
             cause=change.cause,
             words=change.words,
         )
+
+
+def _watch(row: LiveRow, outage: LedgerEntry | None) -> Watch:
+    """Go on with what the last process knew of a machine; `outage` is its newest entry where it is silent."""
+    state = Presence(row.presence)
+    entered, ending = state, None
+    if state is Presence.STALE:
+        entered = Presence.STALE if outage is not None and outage.to_state == Presence.STALE else Presence.ONLINE
+    elif outage is not None:
+        ending = Ending(cause=Cause(outage.cause), at=outage.at, words=outage.words.partition(";")[0])
+    return Watch(
+        hardware_id=row.hardware_id,
+        presence=state,
+        entered=entered,
+        since=row.presence_since,
+        # A process that ended between telling of a report and committing it left no time of receipt.
+        heard_at=row.last_received_at or (row.presence_since if state is not Presence.NEVER else None),
+        ending=ending,
+    )
 
 
 def _transition(change: Change) -> Transition:

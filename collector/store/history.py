@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Text, delete, func, select, type_coerce
+from sqlalchemy import Text, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.history.tiers import Resolution
@@ -25,7 +25,8 @@ _logged = (
     health_sample.c.outbox_id,
     health_sample.c.seq,
     health_sample.c.at,
-    type_coerce(health_sample.c.indicators, Text).label("indicators"),
+    # As text: one driver would decode it, and slowly.
+    cast(health_sample.c.indicators, Text).label("indicators"),
 )
 
 

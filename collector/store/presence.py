@@ -56,7 +56,8 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS = [live.c[name] for name in LiveRow.__struct_fields__]
-_ENTRY = [presence_event.c[name] for name in LedgerEntry.__struct_fields__]
+_NAMES = LedgerEntry.__struct_fields__
+_ENTRY = [presence_event.c[name] for name in _NAMES]
 
 
 async def all_live(conn: AsyncConnection) -> list[LiveRow]:
@@ -70,19 +71,21 @@ async def find(conn: AsyncConnection, hardware_id: str) -> LiveRow | None:
     return LiveRow(**row) if row is not None else None
 
 
-async def held(conn: AsyncConnection) -> set[str]:
-    """Return the stale machines that the ledger calls so too: silent while the collector suspected itself."""
+async def outages(conn: AsyncConnection) -> dict[str, LedgerEntry]:
+    """Return the ledger's newest entry of each machine that is silent now, by its id."""
     newest = (
         select(func.max(presence_event.c.event_id))
         .where(presence_event.c.hardware_id == live.c.hardware_id)
+        .correlate(live)
         .scalar_subquery()
     )
     query = (
-        select(live.c.hardware_id)
+        select(live.c.hardware_id, *_ENTRY)
         .join(presence_event, presence_event.c.event_id == newest)
-        .where(live.c.presence == Presence.STALE, presence_event.c.to_state == Presence.STALE)
+        .where(live.c.presence.in_([Presence.STALE, Presence.OFFLINE]))
     )
-    return set((await conn.execute(query)).scalars())
+    rows = (await conn.execute(query)).mappings()
+    return {row["hardware_id"]: LedgerEntry(**{name: row[name] for name in _NAMES}) for row in rows}
 
 
 async def record(conn: AsyncConnection, transitions: Sequence[Transition]) -> None:

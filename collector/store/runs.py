@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import case, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.links.uptime import Run
@@ -18,7 +18,9 @@ async def begin(conn: AsyncConnection, now: datetime) -> int:
     newest = (await conn.execute(select(func.max(live.c.last_received_at)))).scalar()
     alive_at, ended = collector_run.c.alive_at, update(collector_run).where(collector_run.c.stopped_at.is_(None))
     if newest is not None and newest <= now:
-        await conn.execute(ended.values(stopped_at=case((alive_at < newest, newest), else_=alive_at)))
+        await conn.execute(
+            ended.values(stopped_at=case((alive_at < newest, literal(newest, alive_at.type)), else_=alive_at))
+        )
     else:
         await conn.execute(ended.values(stopped_at=alive_at))
     row = insert(collector_run).values(started_at=now, alive_at=now)

@@ -111,7 +111,10 @@ async def events(
     if before is not None:
         wanted.append(column.event_id < before)
     query = select(health_event).where(*wanted).order_by(column.event_id.desc()).limit(limit)
-    return [msgspec.convert(dict(row), EventRow) for row in (await conn.execute(query)).mappings()]
+    return [
+        EventRow(**{**row, "from_state": HealthState(row["from_state"]), "to_state": HealthState(row["to_state"])})
+        for row in (await conn.execute(query)).mappings()
+    ]
 
 
 async def drop_before(conn: AsyncConnection, cutoff: datetime) -> int:

@@ -1,7 +1,7 @@
 """
 Rules about what happened lately: counts that grew, and shares of time, over a window.
 
-Counts start anew with each boot: then all that is counted is growth. Only counts that are not zero are remembered.
+Counts start anew with each boot: then all that is counted is growth. Counts are remembered where one is not zero.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,12 @@ def grown(threshold: Threshold) -> Rule:
         found: Any = values.get(reading)
         before, windows = memory.counts.get(code), memory.windows.get(code)
         if windows is None:
-            if found is None or found == before:
+            if found is None:
                 return NOTHING
-            if before is None and not (any(found.values()) if type(found) is dict else found):
+            if before is None:
+                if not (any(found.values()) if type(found) is dict else found):
+                    return NOTHING
+            elif found == (before if type(found) is dict else before.get("")):
                 return NOTHING
         counts = dict(numbers(threshold, found, look, least=0.0)) if found is not None else {}
         for item, amount in growth(threshold, memory, counts, before or {}).items():
@@ -61,12 +64,12 @@ def growth(
 
 
 def _remember(memory: Memory, code: str, counts: Mapping[str, float], before: Mapping[str, float] | None) -> None:
-    """Keep counts that are not zero; also those of items that are not told now: a GPU may come back."""
+    """Keep counts, if one is not zero; also those of items that are not told now: a GPU may come back."""
     kept = {item: count for item, count in (before or {}).items() if item not in counts}
     if len(kept) + len(counts) > MOST_ITEMS:
         kept = {}
-    kept.update((item, count) for item, count in counts.items() if count)
-    if kept:
+    kept.update(counts)
+    if any(kept.values()):
         memory.counts[code] = kept
     else:
         memory.counts.pop(code, None)

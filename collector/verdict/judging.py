@@ -8,7 +8,7 @@ from collector.verdict.memory import EVENTS_AN_HOUR, Look, Memory
 from collector.verdict.sightings import NOTHING, Rule, Sighting, Sightings, plain
 from collector.verdict.standing import Standing, break_off, over, step
 from collector.verdict.thresholds import THRESHOLDS, Test, Threshold
-from shared.messages import Absent, Indicators, Measured
+from shared.messages import Absent, Indicators, Measured, Values
 
 GAP_S = 150.0
 """After a longer pause between two reports nothing counts as seen, or as gone, in between."""
@@ -71,24 +71,34 @@ def judge(
     events: list[Event] = []
     for name, its in rules.items():
         outcome = indicators.get(name)
-        if type(outcome) is Measured:
-            values = outcome.values
-            for threshold, rule in its:
-                seen = rule(values, memory, look)
-                if seen or threshold.code in memory.standings:
-                    _settle(memory, threshold, seen, look, at, events)
-            memory.seen.add(name)
+        if type(outcome) is Measured and name != own.NAME:
+            _look_at(memory, name, its, outcome.values, look, at, events)
         elif name != own.NAME and memory.standings:
             _unseen(memory, its, look, at, events, absent=type(outcome) is Absent)
     values = own.readings(memory, indicators, look, skew_s)
-    for threshold, rule in rules.get(own.NAME, ()):
-        seen = rule(values, memory, look)
-        if seen or threshold.code in memory.standings:
-            _settle(memory, threshold, seen, look, at, events)
-    memory.seen.add(own.NAME)
+    _look_at(memory, own.NAME, rules.get(own.NAME, ()), values, look, at, events)
     memory.judged_at, memory.fresh = now, False
     _conclude(memory, at, events)
     return events
+
+
+def _look_at(
+    memory: Memory,
+    name: str,
+    its: Iterable[tuple[Threshold, Rule]],
+    values: Values,
+    look: Look,
+    at: datetime,
+    events: list[Event],
+) -> None:
+    """Hold one indicator's readings against its thresholds."""
+    standings = memory.standings
+    for threshold, rule in its:
+        seen = rule(values, memory, look)
+        if seen or (standings and threshold.code in standings):
+            _settle(memory, threshold, seen, look, at, events)
+    if name not in memory.seen:
+        memory.seen = (*memory.seen, name)
 
 
 def _unseen(
@@ -342,5 +352,5 @@ def rebase(memory: Memory, indicators: Indicators, boot_id: str, rules: Rulebook
             for threshold, rule in its:
                 if threshold.test in {Test.GROWN, Test.FALLEN}:
                     rule(outcome.values, memory, look)
-            memory.seen.add(name)
+            memory.seen = (*memory.seen, name)
     memory.windows.clear()

@@ -27,6 +27,9 @@ from collector.verdict.sightings import (
 from collector.verdict.thresholds import Threshold
 from shared.messages import Values
 
+SHORT_TEXT = 40
+"""Signs of a text that is worth remembering."""
+
 
 def above(threshold: Threshold) -> Rule:
     """Return the rule that a value is at least its limit."""
@@ -117,12 +120,14 @@ def text(threshold: Threshold) -> Rule:
     reading, well, state = threshold.reading, frozenset(threshold.well), threshold.state or HealthState.DEGRADED
     pattern = re.compile(threshold.matches, re.IGNORECASE)
     where = f"{threshold.indicator}.{reading}"
+    # Most texts are of a few kinds: those that were found to be no reason need not be searched again.
+    quiet: set[Any] = set(well)
 
     def rule(values: Values, _memory: Memory, look: Look) -> Sightings:
         found: Any = values.get(reading)
         if found is None:
             return NOTHING
-        if type(found) is str and found in well:
+        if quiet.issuperset(found.values()) if type(found) is dict else found in quiet:
             return NOTHING
         seen: dict[str, Sighting] = {}
         for item, value in items(found):
@@ -131,6 +136,8 @@ def text(threshold: Threshold) -> Rule:
                     look.odd[where] = f"{quoted(value)} is no text"
             elif value not in well and pattern.search(value):
                 seen[item] = Sighting(state, plain(value))
+            elif len(quiet) < MOST_ITEMS and len(value) < SHORT_TEXT:
+                quiet.add(value)
         return seen
 
     return rule
@@ -182,18 +189,21 @@ def fallen(threshold: Threshold) -> Rule:
 
     def rule(values: Values, memory: Memory, look: Look) -> Sightings:
         found = values.get(reading)
-        if found is None:
+        best = memory.best.get(code)
+        if found is None or found == best:
             return NOTHING
-        best = memory.best.setdefault(code, {})
+        if best is None:
+            best = memory.best[code] = {}
         seen: dict[str, Sighting] = {}
         for item, value in numbers(threshold, found, look, least=0.0):
-            top, lower_since = best.get(item, (value, None))
-            if value >= top or (lower_since is not None and look.now - lower_since >= threshold.window_s):
-                if item in best or len(best) < MOST_ITEMS:
-                    best[item] = (value, None)
+            top = best.get(item, value)
+            since = memory.lower_since.setdefault((code, item), look.now) if value < top else look.now
+            if value < top and look.now - since < threshold.window_s:
+                seen[item] = Sighting(state, figure(value), figure(top))
                 continue
-            best[item] = (top, lower_since if lower_since is not None else look.now)
-            seen[item] = Sighting(state, figure(value), figure(top))
+            memory.lower_since.pop((code, item), None)
+            if item in best or len(best) < MOST_ITEMS:
+                best[item] = value
         return seen
 
     return rule

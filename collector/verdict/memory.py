@@ -51,9 +51,10 @@ class Memory(Struct, kw_only=True):
         boots: Boots seen to begin.
         skew_s: By how much its clock is ahead, as its last hello had it.
         standings: By code and item: reasons that are told or may soon be.
-        counts: By code and item: counts that are not zero.
+        counts: By code and item: counts, where one of them is not zero.
         windows: By code and item: what grew lately.
-        best: By code and item: the best value, and since when it is not reached.
+        best: By code and item: the best value.
+        lower_since: By code and item: since when the best value is not reached.
         seen: Indicators that were read before.
         gpus_expected: The most GPUs that stood on the bus for an hour.
         gpus_more: More than that: the least of them, and since when.
@@ -72,8 +73,9 @@ class Memory(Struct, kw_only=True):
     standings: dict[str, dict[str, Standing]] = field(default_factory=dict)
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
     windows: dict[str, dict[str, Window]] = field(default_factory=dict)
-    best: dict[str, dict[str, tuple[float, float | None]]] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    best: dict[str, dict[str, float]] = field(default_factory=dict)
+    lower_since: dict[tuple[str, str], float] = field(default_factory=dict)
+    seen: tuple[str, ...] = ()
     gpus_expected: int | None = None
     gpus_more: tuple[int, float] | None = None
     events_left: float = EVENTS_AN_HOUR

@@ -42,8 +42,8 @@ def test_a_plain_machine_s_report_stays_below_6_kb() -> None:
 
 
 def test_a_gpu_server_s_report_fits_a_message_many_times() -> None:
-    """Eight GPUs, three disks and four file systems take less than a seventh of the largest frame."""
-    assert len(msgspec.json.encode(outcomes(RecordedHost(RECORDINGS / "gpu-server")))) < MAX_MESSAGE_BYTES / 7
+    """Eight GPUs, three disks and four file systems take less than a quarter of the largest frame."""
+    assert len(msgspec.json.encode(outcomes(RecordedHost(RECORDINGS / "gpu-server")))) < MAX_MESSAGE_BYTES / 4
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,7 +22,7 @@ from shared.messages import Failed
 def test_an_uptime_without_a_number_is_a_failure_in_words(bench: Callable) -> None:
     """Not an IndexError."""
     for text in ("", "\n", "soon"):
-        with pytest.raises(ValueError, match="/proc/uptime: a number was expected"):
+        with pytest.raises(ValueError, match=r"/proc/uptime: a number was expected"):
             parse_uptime_s(text)
     machine = bench("plain-vm")
     machine.write("/proc/uptime", "")

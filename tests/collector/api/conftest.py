@@ -1,6 +1,7 @@
 """The whole API in this process, over either database, asked through a real socket."""
 
 import pytest
+from aiohttp import TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 
 from collector import keyring
@@ -29,6 +30,10 @@ class Client:
                 response.json(content_type=None) if kind.endswith("json") else response.text()
             )
 
+    async def open(self, path: str, **headers):
+        """Begin a response that goes on; the caller closes it."""
+        return await self._http.get(path, headers=self._headers | headers)
+
     async def put(self, path: str, body):
         return await self.ask("PUT", path, body)
 
@@ -37,14 +42,25 @@ class Client:
 
 
 @pytest.fixture
-async def served(database, tmp_path):
-    """The application over a database with usr_1 and hw_1; gives a client for a role."""
+def parts(database, tmp_path):
+    """The collector's parts over a database."""
 
     async def never(_reports):
         raise AssertionError("no link is open")
 
     settings = Settings(data_dir=str(tmp_path), origins=("http://collector.test",))
-    parts = assemble(settings, database, keyring.load_or_create(tmp_path / "keys"), never)
+    return assemble(settings, database, keyring.load_or_create(tmp_path / "keys"), never)
+
+
+@pytest.fixture
+def feed(parts):
+    """Where changes are published."""
+    return parts.feed
+
+
+@pytest.fixture
+async def served(database, parts):
+    """The application over a database with usr_1 and hw_1; gives a client for a role, or a provider's."""
     app = make_app(parts.routes, Doorkeeper(database, utc_now), parts.gateway, "1")
     made = {}
     async with database.write() as conn:
@@ -57,5 +73,18 @@ async def served(database, tmp_path):
                 token_id=token.token_id, secret_sha256=token.secret_sha256, name=role, role=role, created_at=NOW
             )
             await tokens.create(conn, row)
-    async with TestClient(TestServer(app)) as http:
+        for customer_id in ("usr_1", "usr_buyer"):
+            token = new_token("rps")
+            made[customer_id] = token.shown
+            row = ApiToken(
+                token_id=token.token_id,
+                secret_sha256=token.secret_sha256,
+                name=customer_id,
+                role="provider",
+                customer_id=customer_id,
+                created_at=NOW,
+            )
+            await tokens.create(conn, row)
+    # Streams stay open: a test may hold more of them than a client would usually open.
+    async with TestClient(TestServer(app), connector=TCPConnector(limit=0)) as http:
         yield lambda role="platform": Client(http, made[role])

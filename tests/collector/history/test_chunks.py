@@ -74,11 +74,11 @@ def usual(hours: int = 1, seed: int = 1) -> Frame:
     return of_reports(times, made)[0]
 
 
-def test_the_mean_is_kept_to_one_place_more_than_the_readings():
-    """A tenth of the reading's last place is what the mean may lose."""
+def test_the_mean_is_kept_to_two_places_more_than_the_readings():
+    """Half a hundredth of the reading's last place is what the mean may lose."""
     frame = fold(usual(), MINUTE)
     found = chunk.decode(chunk.encode(frame, {})).frame
-    assert np.abs(found.mean - frame.mean).max() <= 0.005 + 1e-9
+    assert np.abs(found.mean - frame.mean).max() <= 0.0005 + 1e-9
     assert np.all((found.low <= found.mean) & (found.mean <= found.high))
 
 

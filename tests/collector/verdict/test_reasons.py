@@ -14,9 +14,15 @@ CASES = [
     ("gpu_missing", "", U, {"gpu.on_pci_bus": 7, "gpu.seen_by_nvml": 7, "gpu.expected": 8}),
     ("gpu_lost", "", U, {"gpu.seen_by_nvml": 7}),
     ("gpu_unreadable", "index 7", U, {"gpu.error": {"index 7": "GPU is lost"}}),
-    ("gpu_driver_missing", "", U, {"gpu.probe": "the NVIDIA driver is not loaded"}),
-    ("gpu_probe_hung", "", U, {"gpu.probe": "hung since 2026-05-01 12:00:00 UTC"}),
-    ("gpu_probe_failed", "", D, {"gpu.probe": "died of signal 11"}),
+    (
+        "gpu_driver_missing",
+        "",
+        U,
+        {"gpu.probe": "the NVIDIA kernel driver is not loaded: sudo modprobe nvidia, or reboot"},
+    ),
+    ("gpu_probe_hung", "", U, {"gpu.probe": "nvmlInit_v2 hung since 12:00:00 UTC"}),
+    ("gpu_probe_hung", "", U, {"gpu.probe": "3 GPU probes hang in the driver and cannot be ended: reboot the machine"}),
+    ("gpu_probe_failed", "", D, {"gpu.probe": "NVML crashed in nvmlInit_v2: signal SIGABRT, restart in 9 s"}),
     ("gpu_probe_restarts", "", D, {"gpu.probe_restarts": 3}),
     ("gpu_xid_replace", BUS, U, {"kernel_log.xid_replace": {BUS: 1}}),
     ("gpu_xid_reboot", BUS, U, {"kernel_log.xid_reboot": {BUS: 1}}),
@@ -58,15 +64,27 @@ CASES = [
     ("disk_device_errors", "sda", D, {"disks.io_errors": {"sda": 13}}),
     ("disk_timeouts", "nvme0n1", D, {"kernel_log.disk_timeouts": {"nvme0n1": 1}}),
     ("disk_filesystem_errors", "sda2", D, {"kernel_log.filesystem_errors": {"sda2": 1}}),
-    ("disk_smart_failing", "sda", U, {"smart.health": {"sda": "FAILED"}}),
+    ("disk_smart_failing", "sda", U, {"smart.health": {"sda": "failed"}}),
     ("disk_wear", "nvme0n1", D, {"smart.wear_percent": {"nvme0n1": 101}}),
     ("disk_spare", "nvme0n1", D, {"smart.spare_percent": {"nvme0n1": 9}}),
     ("disk_spare", "nvme0n1", U, {"smart.spare_percent": {"nvme0n1": 0}}),
     ("disk_media_errors", "nvme0n1", D, {"smart.media_errors": {"nvme0n1": 2}}),
     ("disk_pending_sectors", "sda", D, {"smart.pending_sectors": {"sda": 1}}),
     ("disk_reallocated_sectors", "sda", D, {"smart.reallocated_sectors": {"sda": 9}}),
+    ("disk_uncorrectable_sectors", "sda", D, {"smart.uncorrectable_sectors": {"sda": 1}}),
+    ("disk_cable_errors", "sda", D, {"smart.cable_errors": {"sda": 10}}),
+    ("disk_self_test", "sda", D, {"smart.self_test_errors": {"sda": 1}}),
+    ("disk_warned", "sda", D, {"smart.warnings": {"sda": "Health, SelfTest"}}),
+    ("disk_controller", "nvme0", U, {"smart.controller_state": {"nvme0": "dead"}}),
+    ("disk_silent", "sda", D, {"disks.device_error": {"sda": "no answer since 12:00:00 UTC"}}),
+    ("disk_device_timeouts", "sda", D, {"disks.io_timeouts": {"sda": 1}}),
     ("disk_temperature", "nvme0n1", D, {"disks.temperature_celsius": {"nvme0n1": 76.0}}),
     ("array_degraded", "md0", D, {"arrays.missing_disks": {"md0": 1}}),
+    ("array_pool_degraded", "zfs tank", D, {"arrays.state": {"zfs tank": "DEGRADED"}}),
+    ("array_failed", "zfs tank", U, {"arrays.state": {"zfs tank": "FAULTED"}}),
+    ("array_disk_faulty", "md0 sdb2", D, {"arrays.faulty": {"md0 sdb2": True}}),
+    ("array_device_errors", "btrfs a sdb", D, {"arrays.device_errors": {"btrfs a sdb": 1}}),
+    ("array_corrected_errors", "md0 sdb2", D, {"arrays.corrected_errors": {"md0 sdb2": 10}}),
     ("array_failed", "md0", U, {"arrays.state": {"md0": "inactive"}}),
     ("memory_uncorrected", "mc1", U, {"memory.uncorrected_errors": {"mc1": 1}}),
     ("memory_corrected", "mc0", D, {"memory.corrected_errors": {"mc0": 22}}),
@@ -76,6 +94,7 @@ CASES = [
     ("memory_pressure", "", D, {"memory.pressure_full_percent": 25.0}),
     ("memory_swap", "", D, {"memory.swap_used_bytes": 8_000_000_000}),
     ("cpu_throttled", "package 1", D, {"cpu.throttle_count": {"package 1": 17}}),
+    ("cpu_throttled_logged", "", D, {"kernel_log.cpu_throttles": 6}),
     ("cpu_temperature", "package 0", D, {"cpu.temperature_celsius": {"package 0": 96.0}}),
     ("cpu_offline", "", D, {"cpu.offline_cpus": 2}),
     ("cpu_steal", "", D, {"cpu.steal_percent": 25.0}),
@@ -88,7 +107,9 @@ CASES = [
     ("clock_offset", "", D, {"system.clock_offset_ms": -60.0}),
     ("failed_units", "", D, {"system.failed_units": 1}),
     ("reboot_pending", "", D, {"system.reboot_pending": True}),
-    ("processes_stuck", "", D, {"processes.uninterruptible": 20}),
+    ("processes_stuck", "", D, {"processes.stuck": 3}),
+    ("processes_full", "", D, {"processes.threads_used_percent": 81.0}),
+    ("files_full", "", U, {"processes.open_files_used_percent": 99.0}),
     ("processes_zombie", "", D, {"processes.zombies": 500}),
     ("network_errors", "eno1", D, {"network.errors": {"eno1": 1004}}),
     ("network_drops", "eno1", D, {"network.drops": {"eno1": 100_006}}),
@@ -101,6 +122,9 @@ CASES = [
     ("agent_backlog", "", D, {"agent.outbox_depth": 101}),
 ]
 """Code, item, what it makes of the machine, and the readings that make it, beside all that is well."""
+
+JUDGED_ANYWAY = {"clock_skew", "cpu_throttled", "files_full", "processes_full", "reboots"}
+"""Limits that no vendor names and nobody would dispute."""
 
 ELSEWHERE = {
     "clock_skew",
@@ -148,7 +172,7 @@ def test_a_reading_makes_its_reason_and_no_other(code, item, state, changes) -> 
 
     counted = threshold.test in WINDOWED and threshold.test is not Test.LASTING
     after = ill if counted else WELL
-    machine.during(threshold.gone_s + threshold.window_s * 1.2 + 4 * EVERY_S, after)
+    machine.during(threshold.gone_s + threshold.window_s * 1.2 + 600, after, every_s=120)
     assert machine.told() == {}
     assert machine.memory.state is HealthState.HEALTHY
     assert [event.to_state for event in machine.events if event.code == code][-1] is HealthState.HEALTHY
@@ -195,7 +219,7 @@ def test_a_reboot_starts_counts_anew_and_what_is_counted_then_is_growth() -> Non
     told = machine.told()
     assert ("memory_corrected", "mc0") in told
     assert ("disk_reallocated_sectors", "sda") not in told
-    assert told["memory_corrected", "mc0"].words == "12 memory errors corrected within a day; 10 is the limit"
+    assert told["memory_corrected", "mc0"].words == "memory errors corrected within a day: 12; 10 is the limit"
 
 
 def test_three_boots_within_a_day_are_told() -> None:
@@ -261,8 +285,4 @@ def test_every_threshold_has_a_source_and_a_remedy() -> None:
     for one in THRESHOLDS:
         assert len(one.source) >= 10, one.code
         assert len(one.remedy) >= 10, one.code
-        assert (
-            "no vendor names a limit" not in one.source
-            or one.shadow
-            or one.code in {"clock_skew", "cpu_throttled", "reboots"}
-        ), one.code
+        assert "no vendor names a limit" not in one.source or one.shadow or one.code in JUDGED_ANYWAY, one.code

@@ -49,7 +49,7 @@ def test_what_lasts_is_told_in_the_end(past, lasting) -> None:
     assert over(standing) is (lasting is HealthState.HEALTHY)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(90, 100), min_size=50, max_size=240), st.integers(25, 120))
 def test_a_disk_around_its_limit_makes_no_flood(values, every_s) -> None:
     """The same through the whole of judging: reasons and the machine's state together."""

@@ -51,6 +51,8 @@ WELL = {
         "media_errors": {"nvme0n1": 0},
         "pending_sectors": {"sda": 0},
         "reallocated_sectors": {"sda": 8},
+        "cable_errors": {"sda": 0},
+        "controller_state": {"nvme0": "live"},
     },
     "network": {
         "speed_mbit_s": {"eno1": 25_000},
@@ -74,7 +76,7 @@ WELL = {
         "failed_units": 0,
         "reboot_pending": False,
     },
-    "processes": {"total": 900, "uninterruptible": 1, "zombies": 0},
+    "processes": {"total": 900, "stuck": 0, "zombies": 0, "threads_used_percent": 0.1},
     "agent": {"loop_lag_ms": 1.2, "outbox_depth": 1, "dropped_samples": 0},
     "gpu": {
         "on_pci_bus": 8,
@@ -147,9 +149,9 @@ class Watched:
         self.events += new
         return new
 
-    def during(self, seconds: float, readings: dict) -> list[Event]:
+    def during(self, seconds: float, readings: dict, every_s: float = EVERY_S) -> list[Event]:
         """Judge the same report for a while."""
-        return [event for _ in range(int(seconds // EVERY_S)) for event in self.report(readings)]
+        return [event for _ in range(int(seconds // every_s)) for event in self.report(readings, every_s)]
 
     def told(self) -> dict[tuple[str, str], Reason]:
         """What is told now, by code and item."""
