@@ -1,4 +1,4 @@
-"""Keeping presence: beats in, transitions out to the ledger; the decisions are in `presence`."""
+"""Keeping presence: beats in, transitions out to the ledger; the decisions are in `transitions`."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,9 @@ from collector.links.presence import (
     Outlook,
     Presence,
     Watch,
-    after,
-    hear,
-    look,
     status,
 )
+from collector.links.transitions import after, hear, look
 from collector.links.uptime import ALIVE_EVERY
 from collector.store import commands, presence, runs
 from collector.store.engine import Database
