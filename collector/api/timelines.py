@@ -13,7 +13,7 @@ from collector.api.ranges import Wanted
 from collector.history import chunk
 from collector.history.frame import Floats, Frame, between, fold, merged, of_reports
 from collector.history.gaps import WORDS, Cause, Gap
-from collector.history.series import chosen, numbers, unfit
+from collector.history.series import chosen, numbers, readings, unfit
 from collector.history.tiers import Resolution, Tier, to_ms
 from collector.store.gaps import GapRow
 from collector.store.history import Logged
@@ -153,7 +153,8 @@ def opened(
         frames.append(between(found, start_ms, end_ms))
         size = _within(size + frames[-1].low.size, wanted.tier)
     if logged:
-        rows = [numbers(one.indicators) for one in logged]
+        read = readings(wanted.patterns)
+        rows = [numbers(one.indicators, read) for one in logged]
         recent, _ = of_reports([to_ms(one.at) for one in logged], [_picked(row, choose) for row in rows])
         frames.append(fold(recent, wanted.tier.step_ms))
         _within(size + frames[-1].low.size, wanted.tier)

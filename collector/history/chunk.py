@@ -208,15 +208,16 @@ class _Body:
         widths = self.bytes_of(rows)
         found = np.zeros((len(wanted), columns), np.int64)
         own = widths[wanted]
+        counts = np.bincount(widths, minlength=9)
         for width, kind in _WIDTHS:
-            here = widths == width
-            many = int(here.sum())
+            many = int(counts[width])
             if not many:
                 continue
-            rank = np.cumsum(here) - 1
             mine = own == width
             if mine.any():
                 block = np.frombuffer(self._raw, kind, many * columns, self._at).reshape(many, columns)
+                # The rows of one width stand together, in their order.
+                rank = np.cumsum(widths == width) - 1
                 found[mine] = block[rank[wanted[mine]]]
             self._at += many * columns * width
         return found

@@ -54,21 +54,19 @@ def of_reports(times_ms: Sequence[int], rows: Sequence[Mapping[str, float]]) -> 
     """Return reports' numbers as a frame, and how many series were too many for it."""
     if not rows:
         return EMPTY, 0
-    names, too_many = bounded(rows)
+    # Most reports of a machine name the same series in the same order: they are filled in together.
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for column, row in enumerate(rows):
+        shapes.setdefault(tuple(row), []).append(column)
+    names, too_many = bounded(shapes)
     values = np.full((len(names), len(rows)), np.nan)
     place = {name: at for at, name in enumerate(names)}
-    # Most reports of a machine name the same series in the same order: their places are looked up once.
-    known: dict[tuple[str, ...], list[int]] = {}
-    for column, row in enumerate(rows):
-        keys = tuple(row)
-        at = known.get(keys)
-        if at is None:
-            at = known[keys] = [place.get(name, -1) for name in keys]
-        if too_many:
-            kept = [(spot, value) for spot, value in zip(at, row.values(), strict=True) if spot >= 0]
-            values[[spot for spot, _ in kept], column] = [value for _, value in kept]
-        else:
-            values[at, column] = list(row.values())
+    for shape, columns in shapes.items():
+        block = np.array([list(rows[column].values()) for column in columns], np.float64).T
+        kept = [at for at, name in enumerate(shape) if name in place]
+        values[np.ix_([place[shape[at]] for at in kept], columns)] = (
+            block[kept] if kept else np.zeros((0, len(columns)))
+        )
     times = np.asarray(times_ms, np.int64)
     count = (~np.isnan(values)).astype(np.int64)
     return _grouped(tuple(names), times, count, values, values, values), too_many

@@ -1,7 +1,6 @@
 """Series: the numbers of a report by name, and the patterns that choose among them."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,30 +19,53 @@ class _Read(Struct):
 _decoder: msgspec.json.Decoder[dict[str, _Read]] = msgspec.json.Decoder(dict[str, _Read])
 
 
-def numbers(indicators: bytes | str) -> dict[str, float]:
+_NUMBERS: frozenset[Any] = frozenset({int, float, bool})
+_LARGEST = 1e300
+"""Larger ones would become infinite as soon as somebody adds them."""
+
+
+def numbers(indicators: bytes | str, wanted: Callable[[str], bool] | None = None) -> dict[str, float]:
     """
     Return a report's numbers by series: "cpu.use_percent", or with an item "disks.used_percent[/]".
 
-    True and false are 1 and 0; words, and numbers that no JSON can carry, are no series.
+    True and false are 1 and 0; words and numbers out of all bounds are no series.
+
+    Args:
+        indicators: JSON, as it was checked when it came in.
+        wanted: Says of "disks.used_percent" whether it is read at all, as `readings` does; None for all.
 
     Raises:
         ValueError: it is not a report's JSON.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
+    value: Any
     for indicator, outcome in _decoder.decode(indicators).items():
         for reading, value in outcome.values.items():
             name = f"{indicator}.{reading}"
-            if isinstance(value, dict):
+            if wanted is not None and not wanted(name):
+                continue
+            if value.__class__ is dict:
                 for item, one in value.items():
-                    if _is_number(one):
-                        found[f"{name}[{item}]"] = float(one)
-            elif _is_number(value):
-                found[name] = float(value)
+                    if one.__class__ in _NUMBERS and -_LARGEST < one < _LARGEST:
+                        found[f"{name}[{item}]"] = one
+            elif value.__class__ in _NUMBERS and -_LARGEST < value < _LARGEST:
+                found[name] = value
     return found
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < 1e300 and math.isfinite(value)
+def readings(patterns: Sequence[str]) -> Callable[[str], bool] | None:
+    """Return what says of a reading whether a series of it can fit one of the patterns; None where all can."""
+    if not patterns:
+        return None
+    starts = [one.partition("*")[0] for one in patterns]
+    known: dict[str, bool] = {}
+
+    def wanted(name: str) -> bool:
+        if name not in known:
+            known[name] = any(one.startswith(name) or name.startswith(one) for one in starts)
+        return known[name]
+
+    return wanted
 
 
 def parts(name: str) -> tuple[str, str, str | None]:
@@ -95,7 +117,7 @@ def _fits(name: str, pieces: Sequence[str]) -> bool:
     return True
 
 
-def bounded(rows: Sequence[Mapping[str, float]]) -> tuple[list[str], int]:
-    """Return the series that some reports have, sorted, at most `MOST_SERIES`; and how many were left out."""
-    seen = dict.fromkeys(name for row in rows for name in row)
+def bounded(shapes: Iterable[Sequence[str]]) -> tuple[list[str], int]:
+    """Return the series that reports have, sorted, at most `MOST_SERIES`; and how many were left out."""
+    seen = dict.fromkeys(name for shape in shapes for name in shape)
     return sorted(list(seen)[:MOST_SERIES]), max(0, len(seen) - MOST_SERIES)

@@ -50,7 +50,7 @@ class Gateway:
     def ring(self, hardware_id: str) -> None:
         """Say that a command waits for this machine; nothing happens when it is not connected here."""
         if (peer := self._peers.get(hardware_id)) is not None:
-            peer.bell.set()
+            peer.ring()
 
     async def revoke(self, hardware_id: str) -> None:
         """Close a machine's link because its keys no longer count."""

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
@@ -16,23 +15,22 @@ from collector.assessing import Assessing
 from collector.keyring import Keyring
 from collector.links import skew
 from collector.links.admission import Counters, join
-from collector.links.dispatch import FROM, OPEN, State
+from collector.links.delivering import Delivering
+from collector.links.dispatch import State
 from collector.links.presence import Cause
 from collector.links.reporting import Reporting
 from collector.links.skew import Clock
 from collector.links.watching import Watching
 from collector.reports import ReportWriter
 from collector.results import Results
-from collector.store import commands, health, links
+from collector.store import health, links
 from collector.store.engine import AWAY, Database
 from collector.store.health import Report
 from shared.codec import decode, encode
 from shared.codes import Code, Trouble
-from shared.envelope import Envelope
 from shared.messages import (
     Accepted,
     Ack,
-    Command,
     FactsChanged,
     Goodbye,
     Health,
@@ -97,10 +95,10 @@ class Peer:
 
     def __init__(self, rooms: Rooms, socket: web.WebSocketResponse, address: str) -> None:
         self.hardware_id = ""
-        self.bell = asyncio.Event()
         self._rooms = rooms
         self._socket = socket
         self._session = CollectorSession(rooms.keyring.link.sign, rooms.origins, secrets.token_bytes(32))
+        self._orders = Delivering(rooms.database, rooms.now, self._send)
         self._reporting: Reporting | None = None
         self._unconfirmed: int | None = None
         self._closed_with: int | None = None
@@ -119,7 +117,7 @@ class Peer:
                         break
                     if await self._carry_out(self._understand(frame.data)):
                         await enter(self)
-                        sender = asyncio.create_task(self._send_commands(), name=f"commands-{self.hardware_id}")
+                        sender = asyncio.create_task(self._orders.run(), name=f"commands-{self.hardware_id}")
                     if sender is not None:
                         limit.reschedule(asyncio.get_running_loop().time() + SILENT_S)
         except TimeoutError:
@@ -135,6 +133,10 @@ class Peer:
                 words = "the connection ended without a goodbye"
                 self._rooms.watching.ended(self.hardware_id, Cause.LINK_CLOSED, words)
             self._log.info("link.closed", code=self._closed_with or self._socket.close_code)
+
+    def ring(self) -> None:
+        """Say that a command waits for this machine."""
+        self._orders.bell.set()
 
     async def goodbye(self, reason: str) -> None:
         """Close on purpose, spreading the returns."""
@@ -189,6 +191,7 @@ class Peer:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
             return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._unconfirmed = hello.hardware_id, offered
+        self._orders.hardware_id = hello.hardware_id
         self._log = self._log.bind(hardware_id=hello.hardware_id)
         self._rooms.watching.joined(hello.hardware_id, hello.boot_id, hello.run_id, clock)
         self._rooms.joins["joined"] += 1
@@ -240,10 +243,10 @@ class Peer:
                         before = await links.update_facts(conn, self.hardware_id, facts)
                     self._rooms.assessing.changed(self.hardware_id, before, facts)
                 case Accepted(command_id=command_id):
-                    await self._advance(command_id, State.ACCEPTED)
+                    await self._orders.advance(command_id, State.ACCEPTED)
                 case Progress(command_id=command_id):
                     at = {"step": message.step, "done": message.done, "of": message.of}
-                    await self._advance(command_id, State.RUNNING, progress=at)
+                    await self._orders.advance(command_id, State.RUNNING, progress=at)
                 case Refused(command_id=command_id):
                     await self._rooms.results.refused(self.hardware_id, message)
                     await self._send(Receipt(command_id=command_id))
@@ -271,46 +274,6 @@ class Peer:
         if not self._socket.closed:
             task = asyncio.ensure_future(self._send(Ack(up_to_seq=report.seq)))
             task.add_done_callback(_noticed)
-
-    async def _advance(self, command_id: str, state: State, progress: dict[str, object] | None = None) -> None:
-        allowed = FROM[state] | ({State.RUNNING} if progress is not None else frozenset())
-        async with self._rooms.database.write() as conn:
-            row = await commands.get(conn, command_id)
-            if row is not None and row.hardware_id == self.hardware_id:
-                await commands.advance(
-                    conn, command_id, state, now=self._rooms.now(), allowed_from=allowed, progress=progress
-                )
-
-    async def _send_commands(self) -> None:
-        """Send every open command once on this link, and each new one when the bell rings."""
-        sent: set[str] = set()
-        while True:
-            self.bell.clear()
-            try:
-                await self._send_open(sent)
-            except Trouble as trouble:
-                self._log.error("commands.not_read", code=trouble.code, detail=trouble.detail)
-                await asyncio.sleep(1.0)
-                continue
-            await self.bell.wait()
-
-    async def _send_open(self, sent: set[str]) -> None:
-        async with self._rooms.database.read() as conn:
-            waiting = await commands.open_for(conn, self.hardware_id, OPEN)
-        for row in waiting:
-            if row.command_id in sent:
-                continue
-            if row.state == State.QUEUED:
-                if row.expires_at <= self._rooms.now():
-                    continue
-                async with self._rooms.database.write() as conn:
-                    allowed = FROM[State.SENT]
-                    at = self._rooms.now()
-                    if not await commands.advance(conn, row.command_id, State.SENT, now=at, allowed_from=allowed):
-                        continue
-            envelope = msgspec.json.decode(row.envelope, type=Envelope)
-            sent.add(row.command_id)
-            await self._send(Command(command_id=row.command_id, envelope=envelope))
 
     async def _send(self, message: Message) -> None:
         await self._socket.send_str(encode(message).decode())

@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from collector.history import chunk
+
 USER = {"customer_id": "usr_1", "email": "one@example.com", "signup_date": "2026-01-01T00:00:00Z"}
 
 
@@ -134,6 +136,16 @@ class Collector(Program):
 
     def items(self, path: str) -> list[dict[str, Any]]:
         return self.ask("GET", path)["items"]
+
+    def report_numbers(self) -> set[int]:
+        """The numbers of the health reports that are stored: in the log, or in the chunks of closed hours."""
+        with self.database() as database:
+            found = {row["seq"] for row in database.execute("SELECT seq FROM health_sample")}
+            chunks = [row["content"] for row in database.execute("SELECT content FROM health_chunk WHERE tier = '15m'")]
+        for content in chunks:
+            for ranges in chunk.decode(content).covered.values():
+                found |= {seq for first, last in ranges for seq in range(first, last + 1)}
+        return found
 
     def database(self) -> sqlite3.Connection:
         """The embedded database itself, to look at what the API does not show."""

@@ -430,8 +430,7 @@ def test_a_locked_database_is_waited_for_and_nothing_is_lost(collector, agent):
         last = state.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sample'").fetchone()["seq"]
 
     def stored() -> bool:
-        with collector.database() as database:
-            return {row["seq"] for row in database.execute("SELECT seq FROM health_sample")} >= set(range(1, last + 1))
+        return collector.report_numbers() >= set(range(1, last + 1))
 
     wait_for(stored, 20, "every report to be stored")
 

@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from collector.history.series import chosen, numbers, parts, patterns_in, unfit
+from collector.history.series import chosen, numbers, parts, patterns_in, readings, unfit
 from shared.messages import Absent, Failed, Measured
 
 REPORT = {
@@ -23,6 +23,18 @@ def test_numbers_and_truths_are_series_and_words_are_not():
         "disks.used_percent[/data [1],x]": 7.5,
         "disks.read_only[/]": 1.0,
     }
+
+
+def test_readings_that_no_pattern_can_fit_are_passed_over():
+    """And none that one can: the item is looked at later."""
+    raw = msgspec.json.encode(REPORT)
+    assert list(numbers(raw, readings(("disks.used*[/]",)))) == [
+        "disks.used_percent[/]",
+        "disks.used_percent[/data [1],x]",
+    ]
+    assert list(numbers(raw, readings(("disks.used_percent[/]",)))) == list(numbers(raw, readings(("disks.used*",))))
+    assert numbers(raw, readings(("*[/]",))) == numbers(raw)
+    assert numbers(raw, readings(("gpu.x", "cpu.use_percent*"))) == {"cpu.use_percent": 3.5}
 
 
 def test_a_number_that_no_answer_could_carry_is_no_series():
