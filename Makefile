@@ -11,7 +11,7 @@ PYTEST  = $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .PHONY: help env demo test lint check format services reference bench bench-cpu bench-disk bench-gpu bench-network \
-  bench-queries bench-wipe \
+  bench-queries bench-scrape bench-wipe \
   wheel clean
 
 help:            ## show the targets
@@ -70,6 +70,9 @@ bench-disk: env  ## measure the disk benchmark's own engines beside fio, in pair
 	$(BIN)/python tests/load/disk_pairs.py $(ARGS)
 bench-network: env  ## measure bandwidth beside iperf3, and whether the limit is named right (root, iperf3; ARGS)
 	$(BIN)/python tests/load/bandwidth_peers.py $(ARGS)
+
+bench-scrape: env ## what a scrape of all machines' figures costs (ARGS="--machines 1000")
+	$(BIN)/python tests/load/scrape.py $(ARGS)
 
 bench-queries: env ## what reading a day of one machine and the fleet costs, and storing reports, on both databases (ARGS)
 	$(BIN)/python tests/load/query_cost.py $(ARGS)

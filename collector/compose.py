@@ -205,7 +205,7 @@ def assemble(
             *observing.routes(),
             *PresenceLedger(database, utc_now).routes(),
             *Fleet(database).routes(),
-            *Stream(feed).routes(),
+            *Stream(feed, database).routes(),
             *History(database, utc_now, kept, timedelta(seconds=settings.heartbeat_s)).routes(),
             *Verdicts(database, assessing, utc_now).routes(),
             *Metrics(figures).routes(),

@@ -1,13 +1,16 @@
 """Kernel log: whether the agent may read what drivers and disks complain about."""
 
 import os
+from pathlib import Path
 
 from agent.checks import Check, Finding, Group, Scene, advice, fine, unknown
+from agent.host.kernel import DEVICE
 
-DEVICE = "/dev/kmsg"
-"""Source: Linux, Documentation/ABI/testing/dev-kmsg; with kernel.dmesg_restrict it wants CAP_SYSLOG at the opening."""
+UNIT = "rackproof-agent.service"
+FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+"""Where units and what is added to them lie. Source: systemd.unit(5)."""
 
-DROP_IN = "rackproof-agent.service.d/kernel-log.conf"
+HANDED_OVER = f"StandardInput=file:{DEVICE}"
 
 
 def judge(opened: OSError | None, drop_in: str | None, *, root: bool) -> Finding:
@@ -16,7 +19,7 @@ def judge(opened: OSError | None, drop_in: str | None, *, root: bool) -> Finding
 
     Args:
         opened: What stood in the way of opening it; None where it could be opened.
-        drop_in: Where the service manager has the file that hands the log to the agent; None where it has none.
+        drop_in: The file by which the service manager hands the log to the agent; None where there is none.
         root: Whether we are root, so that what we may says nothing of the agent's user.
     """
     limit = "the agent can read it"
@@ -27,8 +30,8 @@ def judge(opened: OSError | None, drop_in: str | None, *, root: bool) -> Finding
     if opened is None and not root:
         return fine(f"{DEVICE} is open to this user", limit)
     remedy = (
-        f"sudo install -Dm644 deploy/systemd/{DROP_IN} /etc/systemd/system/{DROP_IN}; "
-        "sudo systemctl daemon-reload; sudo systemctl restart rackproof-agent"
+        f"sudo systemctl edit rackproof-agent; write into it, a line each: [Service] {HANDED_OVER} "
+        f"DeviceAllow={DEVICE} r; then: sudo systemctl restart rackproof-agent"
     )
     value = "root may; the agent's user is not handed it" if opened is None else f"{DEVICE}: {opened.strerror}"
     return advice("kernel_log_closed", value, limit=limit, remedy=remedy)
@@ -36,15 +39,25 @@ def judge(opened: OSError | None, drop_in: str | None, *, root: bool) -> Finding
 
 def look(scene: Scene) -> Finding:
     """Try to open the log, and look for the drop-in."""
-    places = (
-        f"{folder}/{DROP_IN}" for folder in ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")
-    )
-    drop_in = next((place for place in places if os.path.exists(place)), None)  # noqa: PTH110 - false where forbidden
+    drop_in = _drop_in()
     try:
         os.close(os.open(DEVICE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         return judge(error, drop_in, root=scene.root)
     return judge(None, drop_in, root=scene.root)
+
+
+def _drop_in() -> str | None:
+    """Return the service's own or an added file that hands the log over; None where none does, or may be read."""
+    for folder in FOLDERS:
+        for file in (Path(folder, UNIT), *sorted(Path(folder, f"{UNIT}.d").glob("*.conf"))):
+            try:
+                lines = file.read_text().splitlines()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if HANDED_OVER in lines:
+                return str(file)
+    return None
 
 
 CHECK = Check(

@@ -20,12 +20,15 @@ def judge(directory: str, mode: int | None, *, there: bool, writable: bool, root
         writable: Whether we can make files in it, or where it would be made.
         root: Whether we are root.
     """
-    owner = "rackproof" if there else "root"
     if not writable and root:
         remedy = f"see whether its file system is read-only: findmnt --target {directory}; dmesg | tail"
         return problem("state_dir_unwritable", f"{directory}: not even root can write", limit=LIMIT, remedy=remedy)
     if not writable:
-        return unknown(f"{directory} is not this user's: only {owner} or root can tell")
+        return unknown(
+            f"{directory} is the agent's: only its user or root can tell"
+            if there
+            else f"{directory} is not there yet; root makes it at the enrollment"
+        )
     if mode is not None and mode & 0o077:
         value = f"{directory} has mode {stat.S_IMODE(mode):o}"
         return problem("state_dir_open", value, limit=LIMIT, remedy=f"chmod 700 {directory}")

@@ -36,7 +36,15 @@ def read(file: Path | None, **flags: Any) -> Any:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="rackproof")
 def commands() -> None:
-    """Report this machine's health, benchmark it, and wipe it between tenants, as its collector orders."""
+    """
+    Report this machine's health, benchmark it, and wipe it between tenants, as its collector orders.
+
+    New here: doctor says whether all is ready, scan shows what would be reported; both need no root and write nothing.
+    Then enroll makes the machine known, and run reports.
+
+    Exit codes: 0 fine, 1 found a problem, 2 usage, 69 collector unreachable, 70 internal, 73 cannot create, 75 busy,
+    77 no permission, 78 configuration. Data is on stdout, all else on stderr; NO_COLOR is heeded.
+    """
 
 
 @commands.command()
@@ -52,7 +60,7 @@ def run(file: Path | None, **flags: Any) -> None:
     run_agent(read(file, **flags))
 
 
-@commands.command()
+@commands.command(short_help="Make this machine known to a collector.")
 @settings_options
 @click.option("--collector", "origin", required=True, metavar="URL", help="https://HOST[:PORT] of the collector.")
 @click.option(
@@ -75,7 +83,7 @@ def enroll(file: Path | None, *, origin: str, token_file: Any, **flags: Any) -> 
     click.echo(f"enrolled at {pinned.origin} for {pinned.customer_id}; now start it: rackproof-agent run", err=True)
 
 
-@commands.command()
+@commands.command(short_help="Show whether it runs and is heard.")
 @settings_options
 @json_option
 def status(file: Path | None, *, as_json: bool, **flags: Any) -> None:
@@ -89,7 +97,7 @@ def status(file: Path | None, *, as_json: bool, **flags: Any) -> None:
     sys.exit(show(read(file, **flags), as_json=as_json))
 
 
-@commands.command()
+@commands.command(short_help="Read the machine's health and show it.")
 @settings_options
 @click.argument("names", metavar="[INDICATOR]...", nargs=-1)
 @click.option("--once", is_flag=True, help="Look once: at once, and without rates and shares of time.")
@@ -125,7 +133,7 @@ def scan(
     )
 
 
-@commands.command()
+@commands.command(short_help="List what is read, with its units.")
 @click.argument("names", metavar="[INDICATOR]...", nargs=-1)
 @click.option("--markdown", is_flag=True, help="As the reference page of the source code.")
 @json_option
@@ -142,14 +150,14 @@ def indicators(*, names: tuple[str, ...], markdown: bool, as_json: bool) -> None
         click.echo(reference.as_text(found), color=True)
 
 
-@commands.command()
+@commands.command(short_help="Say what to mend, and how.")
 @settings_options
 @click.argument("names", metavar="[CHECK]...", nargs=-1)
 @click.option("--collector", "origin", metavar="URL", help="Try the way to this collector, before enrolling there.")
 @click.option("--ca-file", metavar="FILE", help="Private certificate authority of the collector.")
 @json_option
 def doctor(file: Path | None, *, names: tuple[str, ...], origin: str | None, as_json: bool, **flags: Any) -> None:
-    r"""
+    """
     Check whether the agent can do its work here, and say what to mend and how.
 
     All checks, or those named: a name stands in each line of --json. Needs no enrollment and no root, and writes
@@ -159,7 +167,7 @@ def doctor(file: Path | None, *, names: tuple[str, ...], origin: str | None, as_
     ✓ fine   ! works, could be better   ✕ to be mended   - does not apply, or cannot be told
 
     Exit code 0: nothing has to be mended; 1: something has.
-    """
+    """  # noqa: D301 - the sign itself, which has click keep the line as it is
     from agent.cli.doctor import doctor as check_machine  # noqa: PLC0415
     from agent.cli.doctor import scene_of  # noqa: PLC0415
     from agent.compose import local_host  # noqa: PLC0415
@@ -172,7 +180,7 @@ def doctor(file: Path | None, *, names: tuple[str, ...], origin: str | None, as_
     sys.exit(check_machine(host, scene_of(host, file, origin, flags), names, as_json=as_json))
 
 
-@commands.command("support-bundle")
+@commands.command("support-bundle", short_help="Write a file for whoever helps you.")
 @settings_options
 @click.option(
     "--output",
@@ -197,7 +205,7 @@ def support_bundle(file: Path | None, *, output: Path | None, list_only: bool, *
     sys.exit(write_bundle(host, scene_of(host, file, None, flags), output, list_only=list_only))
 
 
-@commands.command()
+@commands.command(short_help="Measure this machine.")
 @settings_options
 @click.argument("names", nargs=-1, type=click.Choice(["cpu", "disk", "gpu", "network"]))
 @click.option("--quick", is_flag=True, help="A short look; its figures are never compared.")
@@ -234,7 +242,7 @@ def bench(
     sys.exit(asyncio.run(measure(settings, names, request, as_json=as_json)))
 
 
-@commands.command()
+@commands.command(short_help="Finish what a power cut interrupted.")
 @settings_options
 @click.option("--wiper-socket", metavar="FILE", help="Where the wiper listens.")
 @click.option("--wiper-dir", metavar="DIR", help="The wiper's own directory.")
@@ -246,7 +254,7 @@ def resume(file: Path | None, **flags: Any) -> None:
     sys.exit(finish(read(file, **flags)))
 
 
-@commands.group()
+@commands.group(short_help="Look at what a wipe would do.")
 def wipe() -> None:
     """Look at what a wipe would do; one is ordered by the platform only, never from here."""
 

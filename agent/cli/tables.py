@@ -15,6 +15,9 @@ from shared.messages import Scalar
 _GAP = 3
 """Columns between two columns of a table."""
 
+LONG = 20
+"""Values with more characters than this are words, not figures."""
+
 Group = Mapping[str, Mapping[str, Scalar]]
 """Readings of the same items: by reading, then by item."""
 
@@ -80,6 +83,12 @@ class Page:
         if fits(cells, labels, self._width):
             rows = [[item, *(cells[key][item] for key in group)] for item in items]
             self.grid(["", *labels.values()], rows)
+            return
+        long = {key for key, values in cells.items() if max(map(len, values.values()), default=0) > LONG}
+        if 0 < len(long) < len(group):
+            # Apart, so that the short ones of many items stand beside each other.
+            self.items({key: values for key, values in group.items() if key in long})
+            self.items({key: values for key, values in group.items() if key not in long})
             return
         for some in shares(cells, labels, items, self._width):
             self.grid(["", *some], [[labels[key], *(cells[key][item] for item in some)] for key in group])

@@ -37,7 +37,8 @@ RENEWED_AFTER_S = 60.0
 CLOSES_S = 1.0
 """How long a stop of the agent waits for what it killed."""
 
-_STEP_S = 0.2
+_STEP_S, _YIELD_S = 0.2, 0.001
+"""Longest time for which one question keeps the others out, and the gap that lets them in."""
 SHORT = len("GPU-8932f937")
 
 
@@ -75,6 +76,7 @@ class GpuChild:
         self._last: tuple[float, Gpus] | None = None
         self._known: dict[int, Named] = {}
         self._spared: tuple[Spared, ...] = ()
+        self._spared_until_s = 0.0
         self._answers = self._failures = self._restarts = 0
         self._started_s = self._not_before_s = 0.0
         self._trouble = ""
@@ -96,11 +98,14 @@ class GpuChild:
                     break
             finally:
                 self._turn.release()
-        return self._told()
+            time.sleep(_YIELD_S)
+        with self._turn:
+            return self._told()
 
     def close(self) -> None:
         """End the probe. One that hangs in the driver is left to the kernel, which ends it when the call returns."""
-        self._end()
+        with self._turn:
+            self._end()
         until_s = time.monotonic() + CLOSES_S
         for one in self._unended:
             one.bury(max(0.0, until_s - time.monotonic()))
@@ -112,7 +117,8 @@ class GpuChild:
             if process is None:
                 return True
             if self._answer is None:
-                process.ask("\t".join(one.key for one in active(self._spared, self._now_s())))
+                self._spared_until_s = self._now_s()
+                process.ask("\t".join(one.key for one in active(self._spared, self._spared_until_s)))
                 self._answer, self._asked_s = Answer(), time.monotonic()
             for line in process.lines(wait_s):
                 self._answer.take(line)
@@ -135,7 +141,6 @@ class GpuChild:
         call = process.call()
         if call is not None and time.monotonic() - call.began_s >= self._hangs_after_s:
             self._hung(call)
-            return False
         return False
 
     def _running(self) -> Process | None:
@@ -171,8 +176,8 @@ class GpuChild:
 
     def _finished(self, answer: Answer) -> None:
         """Keep a whole answer."""
-        now_s = self._now_s()
-        self._spared = active(self._spared, now_s)
+        # What was asked for again, and answered, is well.
+        self._spared = active(self._spared, self._spared_until_s)
         if len(answer.named) != len(self._known):
             self._known = {}
         self._known |= {i: one for i, one in answer.named.items() if one.uuid != f"index {i}"}
@@ -238,9 +243,7 @@ class GpuChild:
 
     def _told(self) -> Gpus:
         """Return what is known now, fresh or not, and what happened."""
-        waiting = self._waiting()
-        spared = active(self._spared, self._now_s())
-        probe = self._trouble or waiting or "ok"
+        probe = self._trouble or self._waiting() or "ok"
         if not self._trouble and self._last is not None and self._last[0] >= self._before_s:
             return replace(self._last[1], probe=probe, restarts=self._restarts)
         why = probe if probe != "ok" else "the GPU probe has not answered yet"
@@ -252,9 +255,9 @@ class GpuChild:
                 refused=refusal is not None,
                 without_driver=refusal is not None and refusal.without_driver,
             )
-        errors = {one.about: one.why for one in spared}
+        errors = {one.about: one.why for one in active(self._spared, self._now_s())}
         gpus = tuple(
-            Gpu(uuid=one.uuid, model=one.model, pci_address=one.pci_address, error=errors.get(one.uuid, why))
+            Gpu(uuid=one.uuid, model=one.model, pci_address=one.pci_address, error=errors.get(one.uuid, ""))
             for _, one in sorted(self._known.items())
         )
         return Gpus(gpus=gpus, probe=why, restarts=self._restarts, complete=self._refusal is not None)

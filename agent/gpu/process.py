@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -79,6 +80,8 @@ class Process:
             EndedError: it is no more.
         """
         assert self._process.stdin is not None
+        # Until it notes its first call; one that does not even begin is known by its name.
+        os.pwrite(self._note, f"{time.monotonic():.3f}\tthe GPU probe\t\n".encode(), 0)
         try:
             self._process.stdin.write(f"{question}\n".encode())
         except BrokenPipeError as error:

@@ -6,6 +6,7 @@ Source: Linux, Documentation/ABI/testing/dev-kmsg; kernel/printk/printk.c.
 
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ JOURNAL = (
 _JOURNAL_S, _JOURNAL_BYTES = 4.0, 67_108_864
 """Once at the start, as a stream: what is not read by then is counted as lost."""
 
+_COUNT = re.compile(r"[0-9]{1,15}")
+"""In microseconds this is 30 years since boot."""
+
 Lines = Callable[[], Iterator[bytes]]
 Read = Callable[[int, int], bytes]
 
@@ -52,9 +56,9 @@ def parse_record(record: str) -> KernelMessage | None:
     """
     head, separator, rest = record.partition(";")
     fields = head.split(",")
-    if not separator or len(fields) < 3 or not all(field.isascii() and field.isdigit() for field in fields[:3]):
+    if not separator or len(fields) < 3 or not all(_COUNT.fullmatch(field) for field in fields[:3]):
         return None
-    facility, sequence, at_us = (int(field[:20]) for field in fields[:3])
+    facility, sequence, at_us = (int(field) for field in fields[:3])
     text = rest.partition("\n")[0]
     return KernelMessage(sequence=sequence, at_us=at_us, facility=facility >> 3, text=text)
 
@@ -78,11 +82,12 @@ def parse_entry(line: bytes, sequence: int) -> KernelMessage | None:
     """
     try:
         entry = _ENTRY.decode(line)
-        at_us, facility = int(entry.at_us), int(entry.facility)
-    except (msgspec.MsgspecError, ValueError):
+    except msgspec.MsgspecError:
+        return None
+    if not (_COUNT.fullmatch(entry.at_us) and _COUNT.fullmatch(entry.facility)):
         return None
     text = entry.message if isinstance(entry.message, str) else ""
-    return KernelMessage(sequence=sequence, at_us=at_us, facility=facility, text=text)
+    return KernelMessage(sequence=sequence, at_us=int(entry.at_us), facility=int(entry.facility), text=text)
 
 
 def handed_over(descriptor: int = 0) -> int | None:

@@ -48,3 +48,12 @@ def speed_mbit_s(host: Host, name: str) -> int | None:
 def carrier_changes(host: Host, name: str) -> int | None:
     """Return how often a link's carrier came or went. Source: Linux, Documentation/ABI/testing/sysfs-class-net."""
     return number_or_none(host, f"{_NET}/{name}/carrier_changes")
+
+
+def bonds(host: Host) -> dict[str, tuple[str, ...]]:
+    """Return the links that each bond is made of. Source: Linux, Documentation/networking/bonding.rst, slaves."""
+    names = names_or_nothing(host, _NET)
+    members = ((name, text_or_none(host, f"{_NET}/{name}/bonding/slaves")) for name in names)
+    return {
+        name: tuple(link for link in links.split() if link in names) for name, links in members if links is not None
+    }

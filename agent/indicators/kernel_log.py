@@ -27,8 +27,6 @@ KEPT_AS = "kernel_log.json"
 KEPT_EVERY = 1000
 """Where nothing was found, so many messages may be forgotten by a restart: they are read again, and counted once."""
 
-LATEST_BOOT_S = 32_503_680_000
-"""The year 3000."""
 MOST_ITEMS = 32
 """Devices a reading tells apart; all others are one. A report has room for it, and few machines so many ill ones."""
 OTHERS = "others"

@@ -58,7 +58,6 @@ NVME: Mapping[str, str] = {
     "available-spare": "spare_percent",
     "media-errors": "media_errors",
     "power-on-hours": "power_on_hours",
-    "unsafe-shutdowns": "unsafe_shutdowns",
     "critical-warning": "critical_warning",
 }
 """Names in smartd's NVMe attribute log. Source: smartmontools 7.5, src/smartd.cpp, write_nvme_attrlog."""
@@ -247,7 +246,6 @@ INDICATOR = Indicator(
         "spare_percent": "by NVMe disk: spare blocks left",
         "media_errors": "by NVMe or SCSI disk: data that could not be read back right, ever",
         "critical_warning": "by NVMe disk: bits of its critical warning; left out while 0",
-        "unsafe_shutdowns": "by NVMe disk: times its power went without a word",
         "reallocated_sectors": "by ATA disk: sectors replaced by spare ones (attribute 5)",
         "pending_sectors": "by ATA disk: sectors that could not be read and wait for a write (attribute 197)",
         "uncorrectable_sectors": "by ATA disk: sectors that a scan could not read (attribute 198)",

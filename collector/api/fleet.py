@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
+from collector.api.ranges import only
 from collector.api.records import MOST_ROWS, cursor_of, page_in
-from collector.api.routing import Answer, Caller, Route, truth
+from collector.api.routing import OWNERS, Answer, Caller, Route, truth
 from collector.links.presence import Presence
 from collector.store import fleet
 from collector.store.engine import Database
@@ -64,20 +66,23 @@ class Fleet:
                 method="GET",
                 path="/v1/fleet",
                 handler=self.fleet,
+                roles=OWNERS,
                 summary="Machines as they are now: counts by presence and health, and a list.",
                 answers=FleetShown,
                 query=QUERY,
             ),
         ]
 
-    async def fleet(self, request: web.Request, _caller: Caller) -> Answer:
-        """Show the fleet."""
-        unknown = set(request.query) - set(QUERY)
-        if unknown:
-            raise Trouble(Code.INVALID, f"no filter {min(unknown)[:40]!r}; there are {', '.join(QUERY)}")
+    async def fleet(self, request: web.Request, caller: Caller) -> Answer:
+        """Show the fleet, or a provider's part of it."""
+        only(request, tuple(QUERY))
         wanted, sort, reverse = wanted_in(request), sort_in(request), truth(request, "reverse")
         limit, cursor = page_in(request)
         after = _read(cursor, sort) if cursor is not None else None
+        if caller.customer_id is not None:
+            if wanted.customer_id not in {None, caller.customer_id}:
+                raise Trouble(Code.NOT_FOUND, f"no provider {wanted.customer_id!r} here")
+            wanted = replace(wanted, customer_id=caller.customer_id)
         async with self._database.read() as conn:
             counts = await fleet.summary(conn, wanted)
             found = await fleet.page(conn, wanted, sort, after, limit + 1, reverse=reverse)

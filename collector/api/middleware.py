@@ -121,7 +121,13 @@ class Doorkeeper:
         if found.last_used_at is None or now - found.last_used_at > TOUCH_EVERY:
             async with self._database.write() as conn:
                 await tokens.touch(conn, token_id, now)
-        return Caller(token_id=found.token_id, name=found.name, role=Role(found.role), address=request.remote or "")
+        return Caller(
+            token_id=found.token_id,
+            name=found.name,
+            role=Role(found.role),
+            address=request.remote or "",
+            customer_id=found.customer_id,
+        )
 
     async def _once(self, request: web.Request, route: Route, caller: Caller, key: str) -> web.Response:
         """Answer a repeated POST with the first one's answer."""

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from aiohttp import web
 from msgspec import Struct
 
+from collector.api.ranges import only, time_in
 from collector.api.records import cursor_of, key_in, page_in
-from collector.api.routing import Answer, Caller, Route, moment
+from collector.api.routing import OWNERS, Answer, Caller, Route
 from collector.links.uptime import By, Period, Uptime, away, rows, uptime
-from collector.store import presence, runs
-from collector.store.engine import Database
+from collector.store import fleet, presence, runs
+from collector.store.engine import Connection, Database
 from collector.store.presence import LedgerEntry, LiveRow
 from shared.codes import Code, Trouble
 
@@ -67,6 +68,7 @@ class PresenceLedger:
                 method="GET",
                 path="/v1/machines/{key}/presence",
                 handler=self.presence,
+                roles=OWNERS,
                 summary="A machine's presence now, and its ledger of changes with their causes, newest first.",
                 answers=PresenceShown,
                 query={**FROM_TO, "limit": "entries at once, 1 to 500", "cursor": "next of the page before"},
@@ -75,45 +77,57 @@ class PresenceLedger:
                 method="GET",
                 path="/v1/machines/{key}/uptime",
                 handler=self.uptime,
+                roles=OWNERS,
                 summary="How much of each day or month a machine could be heard, in UTC.",
                 answers=UptimeShown,
                 query={**FROM_TO, "by": f"day or month; at most {MOST_UPTIME_ROWS} rows"},
             ),
         ]
 
-    async def presence(self, request: web.Request, _caller: Caller) -> Answer:
+    async def presence(self, request: web.Request, caller: Caller) -> Answer:
         """Show a machine's presence."""
+        only(request, ("from", "to", "limit", "cursor"))
         key, now, (limit, cursor) = key_in(request), self._now(), page_in(request)
-        since, until = moment(request, "from", BEGINNING), moment(request, "to", now)
+        since, until = time_in(request, "from", BEGINNING), time_in(request, "to", now)
         if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
             raise Trouble(Code.INVALID, "cursor is not one of ours; take `next` of the page before")
         before = int(cursor) if cursor is not None else None
         async with self._database.read() as conn:
-            live = await presence.find(conn, key)
+            live = await _seen(conn, key, caller)
             found = await presence.events(conn, key, limit + 1, since=since, until=until, before=before)
             shown = found[:limit]
             first = max(since, shown[-1].at) if shown else until
             listened = await runs.between(conn, first, until)
-        if live is None:
-            raise Trouble(Code.NOT_FOUND, f"no machine {key}")
         later = cursor_of(str(shown[-1].event_id)) if len(found) > limit else None
         gone = away(listened, first, min(until, now), now)[-MOST_AWAY:]
         return Answer(body=PresenceShown(now=live, items=tuple(shown), next=later, away=tuple(gone)))
 
-    async def uptime(self, request: web.Request, _caller: Caller) -> Answer:
+    async def uptime(self, request: web.Request, caller: Caller) -> Answer:
         """Show a machine's uptime."""
-        key, now = key_in(request), self._now()
-        by = by_in(request)
-        until = min(moment(request, "to", now), now)
-        since = moment(request, "from", until - USUAL[by])
+        only(request, ("from", "to", "by"))
+        key, now, by = key_in(request), self._now(), by_in(request)
+        until = min(time_in(request, "to", now), now)
+        since = time_in(request, "from", until - USUAL[by])
         periods = periods_of(since, until, by)
         async with self._database.read() as conn:
-            if await presence.find(conn, key) is None:
-                raise Trouble(Code.NOT_FOUND, f"no machine {key}")
+            await _seen(conn, key, caller)
             entries = await presence.ledger(conn, key, since, until)
             gone = away(await runs.between(conn, since, until), since, until, now)
         (total,) = uptime(entries, gone, [Period(start_at=since, end_at=until)])
         return Answer(body=UptimeShown(by=by, items=tuple(uptime(entries, gone, periods)), total=total))
+
+
+async def _seen(conn: Connection, key: str, caller: Caller) -> LiveRow:
+    """
+    Return what holds of a machine that the caller may see.
+
+    Raises:
+        Trouble: `not_found`; also where it is another provider's.
+    """
+    live = await presence.find(conn, key)
+    if live is None or (caller.customer_id is not None and await fleet.owner(conn, key) != caller.customer_id):
+        raise Trouble(Code.NOT_FOUND, f"no machine {key}")
+    return live
 
 
 def by_in(request: web.Request) -> By:

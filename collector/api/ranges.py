@@ -1,5 +1,6 @@
 """What is asked of a history: from when to when, how finely, which series."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ MOST_MOMENTS = 20_000
 """Moments of an answer: a week by the minute, or two years by the hour."""
 MOST_PATTERNS, LONGEST_PATTERN = 100, 500
 AUTO = "auto"
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -54,9 +56,10 @@ def time_in(request: web.Request, name: str, otherwise: datetime) -> datetime:
     text = request.query.get(name)
     if text is None:
         return otherwise
-    remedy = "like 2026-05-01T12:00:00Z; a + of an offset is written %2B in an address"
+    remedy = "like 2026-05-01 or 2026-05-01T12:00:00Z; a + of an offset is written %2B in an address"
     try:
-        found = datetime.fromisoformat(text)
+        # A day is its first moment in UTC.
+        found = datetime.fromisoformat(f"{text}T00:00:00Z" if DAY.fullmatch(text) else text)
         storable(found)
     except ValueError as error:
         raise Trouble(Code.INVALID, f"{name} is not a time: {text[:40]!r}", remedy) from error

@@ -1,10 +1,8 @@
 """What a route is: the one table from which requests are served, permissions checked and the OpenAPI document made."""
 
-import contextlib
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +11,6 @@ from aiohttp import web
 from msgspec import Struct
 
 from shared.codes import Code, Trouble
-from shared.messages import EARLIEST_YEAR, LATEST_YEAR
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -22,26 +19,34 @@ JSON = "application/json"
 
 
 class Role(StrEnum):
-    """Who an API token speaks for."""
+    """Who an API token speaks for. A provider's sees only what is his, and only where a route says so."""
 
     ADMIN = "admin"
     PLATFORM = "platform"
     AUDITOR = "auditor"
+    PROVIDER = "provider"
 
 
-READERS = frozenset(Role)
+READERS = frozenset({Role.ADMIN, Role.PLATFORM, Role.AUDITOR})
+OWNERS = READERS | {Role.PROVIDER}
+"""Those, and a provider for his own machines: the handler looks at `Caller.customer_id`."""
 WRITERS = frozenset({Role.ADMIN, Role.PLATFORM})
 ADMINS = frozenset({Role.ADMIN})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who asks: the token's id and name, its role, and the address it is used from."""
+    """
+    Who asks: the token's id and name, its role, and the address it is used from.
+
+    `customer_id`: whose machines a provider sees; None for everybody's.
+    """
 
     token_id: str
     name: str
     role: Role
     address: str = ""
+    customer_id: str | None = None
 
 
 ANYBODY = Caller(token_id="", name="anonymous", role=Role.AUDITOR)
@@ -152,25 +157,6 @@ def whole(request: web.Request, name: str, usual: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise Trouble(Code.INVALID, f"{name} is a whole number from 1 to {most}")
     return int(text)
-
-
-def moment(request: web.Request, name: str, usual: datetime) -> datetime:
-    """
-    Return a time of the query: a day ("2026-05-01", its first moment in UTC) or a moment with its offset.
-
-    Raises:
-        Trouble: `invalid`.
-    """
-    text = request.query.get(name)
-    if text is None:
-        return usual
-    # An offset's "+" that nobody escaped arrives as a space.
-    read = text.replace(" ", "+") if "T" in text else f"{text}T00:00:00Z"
-    with contextlib.suppress(ValueError):
-        at = datetime.fromisoformat(read)
-        if at.tzinfo is not None and EARLIEST_YEAR <= at.year <= LATEST_YEAR:
-            return at.astimezone(UTC)
-    raise Trouble(Code.INVALID, f"{name} is a day like 2026-05-01 or a time like 2026-05-01T12:00:00Z")
 
 
 def truth(request: web.Request, name: str) -> bool:

@@ -2,15 +2,18 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 from aiohttp import web
 
 from collector.api.fleet import words_in
-from collector.api.routing import Answer, Caller, Route
+from collector.api.ranges import only
+from collector.api.routing import OWNERS, Answer, Caller, Route
 from collector.feed import Change, ChangeKind, Feed, Subscription
+from collector.store import fleet
+from collector.store.engine import Database
 from shared.codes import Code, Trouble
 
 MOST_STREAMS = 100
@@ -24,7 +27,7 @@ LIFE_S = 900.0
 RETRY_MS = 2_000
 """When the client comes back after a break. Source: WHATWG HTML, 9.2 server-sent events."""
 
-_Wanted = Callable[[Change], bool]
+_Wanted = Callable[[Change], Awaitable[bool]]
 
 log = structlog.get_logger()
 
@@ -35,10 +38,12 @@ class Stream:
 
     Args:
         feed: Where they come from.
+        database: Knows whose a machine is.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, database: Database) -> None:
         self._feed = feed
+        self._database = database
         self._open = 0
         # Numbers of another process mean nothing here.
         self._epoch = secrets.token_hex(4)
@@ -50,6 +55,7 @@ class Stream:
                 method="GET",
                 path="/v1/stream",
                 handler=self.stream,
+                roles=OWNERS,
                 summary="Server-sent events: presence, health, event; resync means that some were lost: read anew.",
                 content_type="text/event-stream",
                 query={
@@ -59,17 +65,28 @@ class Stream:
             ),
         ]
 
-    async def stream(self, request: web.Request, _caller: Caller) -> Answer:
+    async def stream(self, request: web.Request, caller: Caller) -> Answer:
         """Begin to tell what changes."""
+        only(request, ("kind", "hardware_id"))
         kinds = frozenset(words_in(request, "kind", ChangeKind)) or frozenset(ChangeKind)
         hardware_id = request.query.get("hardware_id", "")
         if self._open >= MOST_STREAMS:
             raise Trouble(Code.SLOW_DOWN, f"{MOST_STREAMS} streams are open, which is the most")
 
-        def wanted(change: Change) -> bool:
+        seen: dict[str, bool] = {}
+
+        async def wanted(change: Change) -> bool:
             if change.kind is ChangeKind.RESYNC:
                 return True
-            return change.kind in kinds and hardware_id in {"", change.hardware_id}
+            if change.kind not in kinds or hardware_id not in {"", change.hardware_id}:
+                return False
+            if caller.customer_id is None:
+                return True
+            # Whose a machine is does not change.
+            if change.hardware_id not in seen:
+                async with self._database.read() as conn:
+                    seen[change.hardware_id] = await fleet.owner(conn, change.hardware_id) == caller.customer_id
+            return seen[change.hardware_id]
 
         return Answer(body=None, stream=lambda: self._serve(request, wanted))
 
@@ -93,8 +110,9 @@ class Stream:
                 await _write(response, f"retry: {RETRY_MS}\n\n".encode() + (self._resync() if missed else b""))
                 await self._pass_on(response, subscription, wanted)
                 await response.write_eof()
-        except (ConnectionError, TimeoutError) as error:
-            log.info("stream.lost", detail=type(error).__name__)
+        except (ConnectionError, TimeoutError, Trouble) as error:
+            # Whatever it is, the client comes back and learns that it has missed something.
+            log.info("stream.lost", detail=repr(error))
         finally:
             self._open -= 1
         return response
@@ -113,7 +131,7 @@ class Stream:
                 continue
             if change is None:
                 return
-            if wanted(change):
+            if await wanted(change):
                 await _write(response, self._event(change))
 
     def _event(self, change: Change) -> bytes:

@@ -143,14 +143,15 @@ def token() -> None:
 
 @token.command("create")
 @settings_options
-@click.option("--role", type=click.Choice(["admin", "platform", "auditor"]), required=True)
+@click.option("--role", type=click.Choice(["admin", "platform", "auditor", "provider"]), required=True)
+@click.option("--customer", "customer_id", help="Whose machines a provider's token shows.")
 @click.option("--name", required=True, help="Whom or what it is for; shown in the audit trail.")
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
-def create_token(file: Path | None, *, role: str, name: str, days: int, **flags: Any) -> None:
+def create_token(file: Path | None, *, role: str, customer_id: str | None, name: str, days: int, **flags: Any) -> None:
     """Print a new API token; it is shown this once."""
     from collector.cli import tokens  # noqa: PLC0415
 
-    click.echo(tokens.create(read(file, **flags), role, name, days))
+    click.echo(tokens.create(read(file, **flags), role, name, days, customer_id))
 
 
 @token.command("enrollment")

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from collector.api.enrollment import TokenAsked, issue_token
+from collector.api.routing import Role
 from collector.compose import utc_now
 from collector.config import Settings
 from collector.store import audit, migrate, records, tokens
@@ -23,8 +24,15 @@ T = TypeVar("T")
 ACTOR = "command line"
 
 
-def create(settings: Settings, role: str, name: str, days: int) -> str:
-    """Make an API token; return what is shown once."""
+def create(settings: Settings, role: str, name: str, days: int, customer_id: str | None = None) -> str:
+    """
+    Make an API token; return what is shown once.
+
+    Raises:
+        Trouble: `invalid`: a provider's token names its customer, and no other does.
+    """
+    if (role == Role.PROVIDER) != (customer_id is not None):
+        raise Trouble(Code.INVALID, "a provider's token names its customer with --customer, and no other does")
     token = new_token("rps")
 
     async def work(conn: Connection) -> str:
@@ -34,6 +42,7 @@ def create(settings: Settings, role: str, name: str, days: int) -> str:
             secret_sha256=token.secret_sha256,
             name=name,
             role=role,
+            customer_id=customer_id,
             created_at=now,
             expires_at=now + timedelta(days=days),
         )

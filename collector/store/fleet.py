@@ -58,8 +58,18 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 _MACHINES = ("hardware_id", "customer_id", "gpu_model", "cpu_model", "os")
-_SEARCHED = [machine.c[name] for name in _MACHINES]
 _COLUMNS = [(machine if name in _MACHINES else live).c[name] for name in FleetRow.__struct_fields__]
+
+
+def _searched() -> ColumnElement[str]:
+    """One text, so that each row is looked through once; no line of it can be searched over its end."""
+    text: ColumnElement[str] = machine.c.hardware_id
+    for name in _MACHINES[1:]:
+        text = text + "\n" + func.coalesce(machine.c[name], "")
+    return func.lower(text)
+
+
+_SEARCHED = _searched()
 
 
 def _ranked(column: ColumnElement[Any], order: Sequence[str]) -> ColumnElement[Any]:
@@ -115,10 +125,10 @@ async def page(
         reverse: The last first.
     """
     value, key = SORTS[sort], live.c.hardware_id
-    query: Select[Any] = select(*_COLUMNS, value.label("sorted_by")).join(
-        machine, machine.c.hardware_id == live.c.hardware_id
-    )
-    query = query.where(*_of_machine(wanted))
+    conditions = _of_machine(wanted)
+    query: Select[Any] = select(key, value.label("sorted_by")).where(*conditions)
+    if conditions or sort in _MACHINES[1:]:
+        query = query.join(machine, machine.c.hardware_id == key)
     if wanted.presence:
         query = query.where(live.c.presence.in_(wanted.presence))
     if wanted.health_state:
@@ -127,15 +137,26 @@ async def page(
         at, of = after
         beyond, later = (value < at, key < of) if reverse else (value > at, key > of)
         query = query.where(or_(beyond, and_(value == at, later)))
-    order = (value.desc(), key.desc()) if reverse else (value, key)
-    rows = (await conn.execute(query.order_by(*order).limit(limit))).mappings()
+    # The page's ids first, and only then what stands in its rows: the others' are never read.
+    chosen = query.order_by(*_order(value, key, reverse=reverse)).limit(limit).subquery()
+    whole: Select[Any] = (
+        select(*_COLUMNS, chosen.c.sorted_by)
+        .join(machine, machine.c.hardware_id == live.c.hardware_id)
+        .join(chosen, chosen.c.hardware_id == live.c.hardware_id)
+        .order_by(*_order(chosen.c.sorted_by, chosen.c.hardware_id, reverse=reverse))
+    )
+    rows = (await conn.execute(whole)).mappings()
     return [(FleetRow(**{name: row[name] for name in FleetRow.__struct_fields__}), row["sorted_by"]) for row in rows]
 
 
-async def owned(conn: AsyncConnection, customer_id: str) -> set[str]:
-    """Return the machines of a customer."""
-    query = select(machine.c.hardware_id).where(machine.c.customer_id == customer_id)
-    return set((await conn.execute(query)).scalars())
+def _order(value: ColumnElement[Any], key: ColumnElement[Any], *, reverse: bool) -> tuple[ColumnElement[Any], ...]:
+    return (value.desc(), key.desc()) if reverse else (value, key)
+
+
+async def owner(conn: AsyncConnection, hardware_id: str) -> str | None:
+    """Return whose a machine is; None where there is no such machine."""
+    query = select(machine.c.customer_id).where(machine.c.hardware_id == hardware_id)
+    return (await conn.execute(query)).scalar()
 
 
 def _of_machine(wanted: Wanted) -> list[ColumnElement[bool]]:
@@ -145,5 +166,5 @@ def _of_machine(wanted: Wanted) -> list[ColumnElement[bool]]:
     if wanted.gpu_model is not None:
         conditions.append(machine.c.gpu_model == wanted.gpu_model)
     if wanted.q:
-        conditions.append(or_(*(column.icontains(wanted.q, autoescape=True) for column in _SEARCHED)))
+        conditions.append(_SEARCHED.contains(wanted.q.lower(), autoescape=True))
     return conditions

@@ -10,12 +10,13 @@ from collector.store.tables import api_token
 
 
 class ApiToken(Struct, frozen=True, kw_only=True):
-    """A token of the API, for one role."""
+    """A token of the API, for one role. `customer_id`: whose machines a provider's token shows; null for the others."""
 
     token_id: str
     secret_sha256: str
     name: str
     role: str
+    customer_id: str | None = None
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None

@@ -182,7 +182,7 @@ async def test_a_hello_s_clock_is_judged(bench):
     await bench.assessing.flush()
     assert (await bench.kept()).reasons[
         0
-    ].words == "the machine's clock is -20 s ahead of the collector's; 10 s is the limit"
+    ].words == "the machine's clock is -20 s from the collector's; 10 s is the limit"
 
 
 async def test_an_admin_s_number_of_gpus_counts_at_the_next_report(bench):

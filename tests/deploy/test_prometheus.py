@@ -101,6 +101,44 @@ def test_an_alert_fires_when_it_should_and_only_then(tool, tmp_path, alert):
     assert judged(tool, tmp_path, *trials, step=case.step) == ""
 
 
+@pytest.mark.parametrize("step", sorted({case.step for case in CASES.values()}))
+def test_an_alert_s_words_are_filled_in(tool, tmp_path, step):
+    """Labels, values and what a template asks for itself; told by promtool when nothing is expected."""
+    cases = {name: case for name, case in CASES.items() if case.step == step}
+    tests = [
+        {
+            "interval": step,
+            "input_series": [{"series": series, "values": values.strip()} for series, values in case.bad.items()],
+            "alert_rule_test": [{"eval_time": f"{case.minutes}m", "alertname": name, "exp_alerts": []}],
+        }
+        for name, case in cases.items()
+    ]
+    file = tmp_path / "words.yml"
+    file.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": step, "tests": tests}))
+    _, words = said(tool, "test", "rules", file)
+    told = re.findall(r"Annotations:(\{.*\})", words)
+    assert len(told) == len(cases)
+    for one in told:
+        assert not re.search(r"<no value>|error|\{\{|%!|NaN", one.replace("errors", "").replace("an error", "")), one
+
+
+def test_an_unhealthy_machine_is_told_with_its_reasons(tool, tmp_path):
+    """By their codes, as the collector gave them."""
+    series = {
+        'rackproof_machine_health_state{hardware_id="hw_1",state="unhealthy"}': "1x9",
+        'rackproof_machine_health_reason_items{hardware_id="hw_1",code="gpu_lost",state="unhealthy"}': "1x9",
+    }
+    expected = {"eval_time": "5m", "alertname": "RackproofMachineUnhealthy", "exp_alerts": []}
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [expected],
+    }
+    file = tmp_path / "reasons.yml"
+    file.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [test]}))
+    assert "Reasons: gpu_lost " in said(tool, "test", "rules", file)[1]
+
+
 @pytest.mark.parametrize("alert", LASTING)
 def test_an_alert_does_not_flap(tool, tmp_path, alert):
     """A figure that wavers is one alert from beginning to end; one that never stays is none."""

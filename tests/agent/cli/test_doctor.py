@@ -57,6 +57,7 @@ from agent.database import Database
 from agent.host import Clock, Gpu, Gpus, GpuUnreadable, Usage
 from agent.host.recorded import RecordedHost
 from agent.identity import Pinned
+from agent.outbox import Outbox
 from agent.plugins import load
 from agent.status import Status
 from agent.wiper.policy import Policy
@@ -437,13 +438,13 @@ def test_the_outbox_is_read_beside_a_running_agent(recorded: Callable, tmp_path:
     (tmp_path / "state").mkdir()
     place = scene(recorded("plain-vm"), tmp_path)
     database = Database(place.settings.state_file)
-    with database.transaction() as sql:
-        sql.execute("INSERT INTO sample (boot_id, collected_at, indicators) VALUES ('b', 'now', '{}')")
-        sql.execute("INSERT INTO meta VALUES ('dropped', '3')")
+    box = Outbox(database, capacity=1)
+    for _ in range(3):
+        box.add("b", NOW, {})
     beside = outbox.look(place)
     database.close()
     assert beside.state is State.FINE
-    assert beside.value == "1 reports wait, 0 answers are not confirmed; 3 were dropped for want of room, ever"
+    assert beside.value == "1 reports wait, 0 answers are not confirmed; 2 were dropped for want of room, ever"
     place.settings.state_file.write_bytes(b"no database" * 1000)
     assert outbox.look(place).code == "outbox_unreadable"
 

@@ -15,6 +15,7 @@ import pytest
 import agent.indicators
 from agent.cli.scan import as_text, grouped, in_json, take_scan
 from agent.cli.screen import coloured
+from agent.cli.tables import Page
 from agent.cli.units import duration, label, shown, size, took, unit
 from agent.host.recorded import RecordedHost
 from agent.indicators import Indicator
@@ -63,6 +64,17 @@ async def test_json_is_what_the_collector_would_get(recorded: Callable) -> None:
     assert msgspec.convert(read["indicators"], Indicators) == found
     assert read["facts"]["os"] == "Debian 12"
     assert set(json.loads(in_json(None, found))) == {"indicators"}
+
+
+def test_many_items_with_many_readings_stand_beside_each_other() -> None:
+    """Words apart from figures, so that as many GPUs share a table as a screen of 100 columns has room for."""
+    page = Page(100, colour=False)
+    gpus = [f"GPU-{number:08}" for number in range(8)]
+    figures = {f"figure_{number}_mhz": dict.fromkeys(gpus, 1980) for number in range(30)}
+    page.items({"model": dict.fromkeys(gpus, "NVIDIA H100 80GB HBM3"), **figures})
+    heads = [line.split() for line in page.text().splitlines() if line.count("GPU-") > 1]
+    assert heads == [gpus[:5], gpus[5:]]
+    assert page.text().count("NVIDIA H100 80GB HBM3") == 8
 
 
 def test_readings_of_the_same_things_share_a_table() -> None:

@@ -144,6 +144,23 @@ password={CANARIES["password"]} ssh-ed25519 {CANARIES["ssh key"]} {CANARIES["use
 """What may stand in a file that nobody thought of."""
 
 
+SESSION = f"""UID=1000
+USER={CANARIES["user"]}
+CLASS=user
+REMOTE_HOST={CANARIES["address"]}
+TTY=pts/0
+"""
+XID = f"NVRM: Xid (PCI:0000:41:00): 31, pid=77, name={CANARIES['process']}, Ch 00000008, MMU Fault: ENGINE GRAPHICS"
+KERNEL_LOG = f"""6,0,100,-;Linux version 6.1 ({CANARIES["user"]}@{CANARIES["host"]})
+4,1,200,-;[UFW BLOCK] IN=eth0 MAC={CANARIES["mac"]} SRC={CANARIES["address"]}
+6,2,300,-;usb 1-1: SerialNumber: {CANARIES["labelled serial"]}
+3,3,400,-;{XID}
+3,4,500,-;INFO: task {CANARIES["process"]}:77 blocked for more than 120 seconds.
+3,5,600,-;Out of memory: Killed process 77 ({CANARIES["process"]}) total-vm:1kB, anon-rss:1kB
+12,6,700,-;sshd says {CANARIES["user"]}
+"""
+
+
 def planted(folder: Path) -> None:
     """Put the canaries where a machine has them, and into every file there is."""
     write_to(folder, "proc/sys/kernel/hostname", f"{CANARIES['host']}\n")
@@ -161,6 +178,8 @@ def planted(folder: Path) -> None:
     )
     write_to(folder, f"var/lib/smartmontools/smartd.X-{CANARIES['disk serial']}-n1.nvme.state", "# smartd state file\n")
     write_to(folder, "proc/4242/stat", f"4242 ({CANARIES['process']}) S 1 4242 0 0\n")
+    write_to(folder, "run/systemd/sessions/7", SESSION)
+    write_to(folder, "dev/kmsg", KERNEL_LOG)
     mounts = folder / "proc/self/mountinfo"
     kind = f"cifs //{CANARIES['host']}/{CANARIES['share']} rw,username=x,password={CANARIES['password']}"
     mounts.write_text(
@@ -234,6 +253,24 @@ def test_the_canaries_are_in_an_archive_that_takes_nothing_out(copied: Callable[
     plain = json.dumps([host.files, msgspec.to_builtins(host.answers())]).lower()
     there = {name for name, canary in CANARIES.items() if canary.lower() in plain}
     assert {"user", "gpu uuid", "disk serial", "process", "share", "password", "address"} <= there
+
+
+def test_the_kernel_log_keeps_what_is_counted_and_no_name_in_it(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    """The same faults are counted in a replay; what reports nothing keeps its number, so that none counts as lost."""
+    folder = copied("gpu-server")
+    planted(folder)
+    host = RecordedHost(folder)
+    before = outcomes(host)["kernel_log"]
+    made = bundle(scene(host, tmp_path), NOW, KEY)
+    assert outcomes(replayed(made, tmp_path / "unpacked"))["kernel_log"] == before
+    records = made.contents["recording/dev/kmsg"].decode().splitlines()
+    assert records[0] == "0,0,100,-;left out"
+    assert records[3] == f"0,3,400,-;{XID.replace(CANARIES['process'], '-')}"
+    assert records[4:6] == [
+        "0,4,500,-;INFO: task -:77 blocked for more than 120 seconds.",
+        "0,5,600,-;Out of memory: Killed process 77 (-) total-vm:1kB, anon-rss:1kB",
+    ]
+    assert made.taken_out[Kind.MESSAGE] == 4
 
 
 def redacted(text: str) -> str:

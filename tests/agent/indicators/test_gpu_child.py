@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -43,7 +44,7 @@ def clock() -> Clock:
 def child(library: Path, control: Control, clock: Clock) -> Iterator[Callable[..., GpuChild]]:
     made: list[GpuChild] = []
 
-    def make(*lines: str, hangs_after_s: float = 1.0, folder: Path = library, **more: str) -> GpuChild:
+    def make(*lines: str, hangs_after_s: float = 2.0, folder: Path = library, **more: str) -> GpuChild:
         control.say(*lines)
         variables = {"LD_LIBRARY_PATH": str(folder), "FAKE_NVML_CONTROL": str(control.file), **more}
         environment = {**os.environ, **variables}
@@ -176,6 +177,25 @@ def test_a_call_that_takes_long_is_told_before_it_counts_as_hung(child: Callable
     assert asked._restarts == 0
 
 
+def test_a_probe_that_does_not_even_begin_is_told() -> None:
+    """A process that is stopped, or cannot load its own files."""
+    asked = GpuChild(command=(sys.executable, "-c", "import time; time.sleep(60)"), hangs_after_s=0.5)
+    assert re.fullmatch(r"the GPU probe hung since \d\d:\d\d:\d\d UTC", why(asked))
+    asked.close()
+
+
+def test_a_report_is_not_held_up_by_a_longer_question(child: Callable[..., GpuChild]) -> None:
+    """The inventory waits half a minute for NVML, a report does not."""
+    asked = child("hang nvmlInit_v2 0", hangs_after_s=60)
+    longer = Thread(target=lambda: why(asked, 3.0))
+    longer.start()
+    began_s = time.monotonic()
+    assert why(asked, 1.5).startswith("nvmlInit_v2 has not answered since")
+    took_s = time.monotonic() - began_s
+    longer.join()
+    assert took_s < 1.5 + 0.5
+
+
 def test_what_comes_late_is_in_the_next_answer(child: Callable[..., GpuChild]) -> None:
     """A machine whose NVML takes half a second for everything has its readings, a report later."""
     asked = child(f"slow {ECC} 1 0.2", hangs_after_s=60)
@@ -257,7 +277,8 @@ def test_a_library_that_was_replaced_is_loaded_anew(
     first = asked._process
     shutil.copy(folder / LIBRARY, folder / "new")
     (folder / "new").replace(folder / LIBRARY)
-    asked.ask()  # it notices after its answer
+    asked.ask()  # it notices after its answer, and ends
+    first._process.wait(10)
     assert asked.ask().restarts == 0
     assert asked._process is not first
 
@@ -301,10 +322,10 @@ def test_processes_that_cannot_be_killed_are_not_waited_for_and_do_not_pile_up(
     folder = tmp_path / "silent"
     folder.mkdir()
     silent = Silent(folder)
-    asked = child(f"stuck {HANDLE} 0", hangs_after_s=0.3, FAKE_NVML_STUCK=str(folder / "file"))
+    asked = child(f"stuck {HANDLE} 0", FAKE_NVML_STUCK=str(folder / "file"))
     try:
         took_s, told = [], ""
-        ends_s = time.monotonic() + 20
+        ends_s = time.monotonic() + 30
         while "reboot the machine" not in told and time.monotonic() < ends_s:
             began_s = time.monotonic()
             told = why(asked, 0.2)

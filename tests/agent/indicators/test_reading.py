@@ -1,5 +1,6 @@
 """What the indicators do on machines that miss things, and on this one."""
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -177,6 +178,27 @@ def test_a_carrier_that_comes_and_goes_is_counted(recorded: Callable) -> None:
     assert network.read(recorded("raid-degraded"), None).values["carrier_changes"] == {"eno1": 57}
 
 
+def test_a_bond_that_lost_a_link_says_so(recorded: Callable) -> None:
+    """It is up and looks well, but half as fast and without a spare."""
+    values = network.read(recorded("gpu-server"), None).values
+    assert (values["bond_links"], values["bond_links_up"]) == ({"bond0": 2}, {"bond0": 1})
+
+
+def test_segments_sent_again_are_a_share_of_those_sent_between_two_looks(bench: Callable) -> None:
+    """30 of 1,000; the firewall's table is a quarter full, where there is one."""
+    machine = bench("plain-vm")
+    head = "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: RtoAlgorithm MaxConn OutSegs RetransSegs InErrs\n"
+    machine.write("/proc/net/snmp", f"{head}Tcp: 1 -1 5000 100 0\n")
+    first = network.read(machine.host, None)
+    machine.write("/proc/net/snmp", f"{head}Tcp: 1 -1 6000 130 0\n")
+    machine.write("/proc/sys/net/netfilter/nf_conntrack_count", "65536\n")
+    machine.write("/proc/sys/net/netfilter/nf_conntrack_max", "262144\n")
+    second = network.read(machine.host, first.kept).values
+    assert second["tcp_resent_percent"] == 3.0
+    assert second["connections_tracked_percent"] == 25.0
+    assert not {"tcp_resent_percent", "connections_tracked_percent"} & set(first.values)
+
+
 def test_the_agent_s_share_of_a_cpu_is_since_the_last_look(bench: Callable) -> None:
     """30 ms in 15 s."""
     machine = bench("plain-vm")
@@ -265,6 +287,24 @@ def test_a_clock_that_may_not_be_asked_is_left_out(bench: Callable) -> None:
     machine = bench("plain-vm")
     machine.answer(clock={})
     assert "clock_synchronized" not in system.read(machine.host, None).values
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads this machine, which is no Linux")
+def test_reading_leaves_nothing_for_the_garbage_collector() -> None:
+    """A full collection is rare in a program that idles: what waits for it makes the agent grow by the hour."""
+    host, kept = LinuxHost(GpuChild()), {}
+    indicators = [one for one in load(agent.indicators, "INDICATOR", Indicator) if one.name != "gpu"]
+    try:
+        for looks in (3, 20):
+            gc.collect()
+            gc.disable()
+            for _ in range(looks):
+                for one in indicators:
+                    _, kept[one.name] = read_one(one, host, kept.get(one.name))
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+        host.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads this machine, which is no Linux")

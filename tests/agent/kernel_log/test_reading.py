@@ -82,7 +82,8 @@ def test_a_record_is_taken_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", ["", ";", "1,2;a", "a,2,3,-;b", "-1,2,3,-;b", "1,2,3,-", " SUBSYSTEM=acpi", "٣,1,1,-;b"]
+    "record",
+    ["", ";", "1,2;a", "a,2,3,-;b", "-1,2,3,-;b", "1,2,3,-", " SUBSYSTEM=acpi", "٣,1,1,-;b", f"4,1,{10**15},-;b"],
 )
 def test_what_is_no_record_is_none(record: str) -> None:
     """Nothing is read into it."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.gpu.child import GpuChild
 from agent.host import BEFORE_ALL, KernelMessage, KernelPosition
@@ -22,6 +24,7 @@ from agent.indicators.kernel_log import (
     values_of,
     worth_keeping,
 )
+from shared.messages import Values
 
 RECORDINGS = Path(__file__).parents[2] / "host" / "recordings"
 LOST = "NVRM: Xid (PCI:0000:05:00): 79, GPU has fallen off the bus."
@@ -178,6 +181,19 @@ def test_a_recording_is_read_from_the_beginning_and_then_on(bench: Callable) -> 
     assert first.kept.tally.position.sequence == 2
     assert reading(machine.host, first.kept).values == first.values
     assert BEFORE_ALL.sequence == -1
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**15), st.integers(0, 10**15 - 1), st.text(max_size=30) | st.just(LOST)), max_size=20
+    )
+)
+def test_any_messages_make_readings_that_can_be_sent_and_kept(messages: list[tuple[int, int, str]]) -> None:
+    """Whatever a kernel or a recording says, in whatever order."""
+    made = [KernelMessage(sequence=n, at_us=at_us, facility=0, text=text) for n, at_us, text in messages]
+    tally = tallied(EMPTY, made)
+    assert recalled(msgspec.json.encode(tally), tally.boot_id) == tally
+    assert msgspec.json.decode(msgspec.json.encode(values_of(tally)), type=Values) == values_of(tally)
 
 
 def test_what_is_kept_outlives_the_process_and_a_full_disk_is_no_failure(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def feed(parts):
 
 @pytest.fixture
 async def served(database, parts):
-    """The application over a database with usr_1 and hw_1; gives a client for a role."""
+    """The application over a database with usr_1 and hw_1; gives a client for a role, or a provider's."""
     app = make_app(parts.routes, Doorkeeper(database, utc_now), parts.gateway, "1")
     made = {}
     async with database.write() as conn:
@@ -71,6 +71,18 @@ async def served(database, parts):
             made[role] = token.shown
             row = ApiToken(
                 token_id=token.token_id, secret_sha256=token.secret_sha256, name=role, role=role, created_at=NOW
+            )
+            await tokens.create(conn, row)
+        for customer_id in ("usr_1", "usr_buyer"):
+            token = new_token("rps")
+            made[customer_id] = token.shown
+            row = ApiToken(
+                token_id=token.token_id,
+                secret_sha256=token.secret_sha256,
+                name=customer_id,
+                role="provider",
+                customer_id=customer_id,
+                created_at=NOW,
             )
             await tokens.create(conn, row)
     # Streams stay open: a test may hold more of them than a client would usually open.

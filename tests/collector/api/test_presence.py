@@ -107,6 +107,7 @@ async def test_uptime_counts_what_is_known(served, midnight):
         ("/v1/machines/hw_1/presence?from=yesterday", 400, "invalid"),
         ("/v1/machines/hw_1/presence?from=0001-01-01", 400, "invalid"),
         ("/v1/machines/hw_1/presence?from=2026-05-01T12:00:00", 400, "invalid"),
+        ("/v1/machines/hw_1/presence?form=2026-05-01", 400, "invalid"),
         ("/v1/machines/hw_1/presence?cursor=eA==", 400, "invalid"),
         ("/v1/machines/hw_1/presence?limit=0", 400, "invalid"),
         ("/v1/machines/hw_1/uptime?by=hour", 400, "invalid"),
@@ -202,9 +203,9 @@ class Listener:
     def __init__(self, response) -> None:
         self.response = response
 
-    async def event(self) -> dict[str, str]:
+    async def event(self, limit_s: float = 30) -> dict[str, str]:
         fields: dict[str, str] = {}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(limit_s):
             while line := (await self.response.content.readline()).decode():
                 if line == "\n" and "event" in fields:
                     return fields
@@ -216,11 +217,10 @@ class Listener:
 @pytest.fixture
 async def listen(served, feed):
     """Open a stream; gives its reader."""
-    client = served("auditor")
     opened = []
 
-    async def begin(query: str = "", **headers) -> Listener:
-        response = await client.open(f"/v1/stream{query}", **headers)
+    async def begin(query: str = "", of: str = "auditor", **headers) -> Listener:
+        response = await served(of).open(f"/v1/stream{query}", **headers)
         opened.append(response)
         if response.status == 200:
             await response.content.readline()
@@ -276,6 +276,24 @@ async def test_who_cannot_keep_up_is_told_to_read_anew(listen, feed):
     while (event := await listener.event())["event"] != "resync":
         pass
     assert event["event"] == "resync"
+
+
+async def test_a_provider_sees_his_own_machines_and_nobody_elses(fleet, served, listen, feed):
+    """In the fleet, in the ledger and on the stream; the rest of the API is not for him."""
+    his, other = served("usr_1"), served("usr_buyer")
+    assert (await his.get("/v1/fleet"))[1]["summary"]["machines"] == 7
+    assert (await other.get("/v1/fleet"))[1]["summary"]["machines"] == 0
+    assert (await other.get("/v1/fleet?customer_id=usr_1"))[0] == 404
+    for path in ("presence", "uptime"):
+        assert (await his.get(f"/v1/machines/hw_1/{path}"))[0] == 200
+        assert (await other.get(f"/v1/machines/hw_1/{path}"))[0] == 404
+    for path in ("/v1/machines", "/v1/machines/hw_1", "/v1/users", "/v1/payments"):
+        assert (await his.get(path))[1]["code"] == "forbidden"
+    theirs, others = await listen(of="usr_1"), await listen(of="usr_buyer")
+    feed.publish(change(1))
+    assert (await theirs.event())["event"] == "presence"
+    with pytest.raises(TimeoutError):
+        await others.event(limit_s=0.5)
 
 
 async def test_streams_end_when_the_collector_stops(listen, feed):

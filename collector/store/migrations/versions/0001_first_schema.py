@@ -27,19 +27,6 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit_entry_append_only()
 def upgrade() -> None:
     """Make every table."""
     op.create_table(
-        "api_token",
-        sa.Column("token_id", sa.String(), nullable=False),
-        sa.Column("secret_sha256", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("role", sa.String(), nullable=False),
-        sa.Column("created_at", Utc(), nullable=False),
-        sa.Column("expires_at", Utc(), nullable=True),
-        sa.Column("last_used_at", Utc(), nullable=True),
-        sa.Column("revoked_at", Utc(), nullable=True),
-        sa.CheckConstraint("role IN ('admin', 'platform', 'auditor')", name=op.f("ck_api_token_role_known")),
-        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_api_token")),
-    )
-    op.create_table(
         "audit_entry",
         sa.Column("entry_id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("at", Utc(), nullable=False),
@@ -74,6 +61,24 @@ def upgrade() -> None:
         sa.UniqueConstraint("email", name=op.f("uq_user_email")),
     )
     op.create_table(
+        "api_token",
+        sa.Column("token_id", sa.String(), nullable=False),
+        sa.Column("secret_sha256", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("customer_id", sa.String(), nullable=True),
+        sa.Column("created_at", Utc(), nullable=False),
+        sa.Column("expires_at", Utc(), nullable=True),
+        sa.Column("last_used_at", Utc(), nullable=True),
+        sa.Column("revoked_at", Utc(), nullable=True),
+        sa.CheckConstraint(
+            "role IN ('admin', 'platform', 'auditor', 'provider')", name=op.f("ck_api_token_role_known")
+        ),
+        sa.CheckConstraint("(role = 'provider') = (customer_id IS NOT NULL)", name=op.f("ck_api_token_provider_named")),
+        sa.ForeignKeyConstraint(["customer_id"], ["user.customer_id"], name=op.f("fk_api_token_customer_id_user")),
+        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_api_token")),
+    )
+    op.create_table(
         "machine",
         sa.Column("hardware_id", sa.String(), nullable=False),
         sa.Column("customer_id", sa.String(), nullable=False),
@@ -93,6 +98,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hardware_id", name=op.f("pk_machine")),
     )
     op.create_index(op.f("ix_machine_customer_id"), "machine", ["customer_id"], unique=False)
+    op.create_index(
+        "ix_machine_listed", "machine", ["hardware_id", "customer_id", "gpu_model", "cpu_model", "os"], unique=False
+    )
     op.create_table(
         "enrollment_token",
         sa.Column("token_id", sa.String(), nullable=False),
