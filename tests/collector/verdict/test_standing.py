@@ -113,3 +113,16 @@ def test_worse_outranks_unknown_and_unknown_outranks_degraded() -> None:
     """What is known to be broken counts more than what is not known."""
     order = [HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNKNOWN, HealthState.UNHEALTHY]
     assert sorted(RANK, key=lambda state: RANK[state]) == order
+
+
+def test_what_is_told_is_what_was_seen_all_the_time() -> None:
+    """A state that swings above another is told as the lower one, and on its way back as the higher one."""
+    well, degraded, unhealthy = HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNHEALTHY
+    standing = Standing()
+    for now, seen in ((0, unhealthy), (30, degraded), (60, unhealthy)):
+        step(standing, seen, now, 60.0, GONE_S)
+    assert standing.state is degraded
+    standing = Standing(state=unhealthy)
+    for now, seen in ((0, well), (300, degraded), (600, well)):
+        step(standing, seen, now, 60.0, GONE_S)
+    assert standing.state is degraded
