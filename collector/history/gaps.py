@@ -8,11 +8,12 @@ from typing import Protocol
 from msgspec import Struct, structs
 
 from collector.history.following import Followed
+from shared.messages import Intervals
 
 BEATS = 2.5
 """Heartbeats after which a report is missing; reports come at one heartbeat, give or take a fifth."""
-LEAST = timedelta(seconds=10)
-"""Below this nothing is called missing, however quick the heartbeat: a busy machine is late by seconds."""
+LEAST = BEATS * timedelta(seconds=Intervals().heartbeat_s)
+"""Below this nothing is called missing: an agent that starts while the collector is away knows no other heartbeat."""
 
 
 class Cause(StrEnum):

@@ -1,4 +1,4 @@
-"""Keeping presence: beats in, transitions out to the ledger; the decisions are in `presence`."""
+"""Keeping presence: beats in, transitions out to the ledger; the decisions are in `transitions`."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,9 @@ from collector.links.presence import (
     Outlook,
     Presence,
     Watch,
-    after,
-    hear,
-    look,
     status,
 )
+from collector.links.transitions import after, hear, look
 from collector.links.uptime import ALIVE_EVERY
 from collector.store import commands, presence, runs
 from collector.store.engine import Database
@@ -70,6 +68,7 @@ class Watching:
         self._looked_at = now()
         self._alive_at = now()
         self._run_id = 0
+        self._slept: tuple[datetime, datetime] | None = None
         self._wake = asyncio.Event()
 
     async def load(self) -> None:
@@ -149,8 +148,8 @@ class Watching:
     async def look(self) -> None:
         """Find every transition that is due, and write what is to be told; what cannot be written waits."""
         now = self._now()
-        slept = self._looked_at if now - self._looked_at >= AWAY_AFTER else None
-        if slept is not None:
+        if now - self._looked_at >= AWAY_AFTER:
+            self._slept = (self._slept[0] if self._slept else self._looked_at, now)
             self._away(now)
         self._looked_at = now
         due, outlook = look(self._watches.values(), now, self._outlook)
@@ -162,7 +161,7 @@ class Watching:
             self._watches[change.hardware_id] = after(self._watches[change.hardware_id], change)
         self._untold += due
         try:
-            await self._write(now, slept)
+            await self._write(now)
         except Trouble as trouble:
             log.error("presence.not_recorded", code=trouble.code, detail=trouble.detail, waiting=len(self._untold))
 
@@ -170,7 +169,7 @@ class Watching:
         """Write what waits, and that from now on nobody listens here."""
         now = self._now()
         try:
-            await self._write(now, None)
+            await self._write(now)
             async with self._database.write() as conn:
                 await runs.end(conn, self._run_id, now)
         except Trouble as trouble:
@@ -185,23 +184,23 @@ class Watching:
         self._untold += told
         self._wake.set()
 
-    async def _write(self, now: datetime, slept: datetime | None) -> None:
-        due = list(self._untold)
-        alive = now - self._alive_at >= ALIVE_EVERY
+    async def _write(self, now: datetime) -> None:
+        due, slept = list(self._untold), self._slept
+        alive, run_id = now - self._alive_at >= ALIVE_EVERY, self._run_id
         skews = self._changed_skews() if alive else []
         if not (due or alive or slept):
             return
         async with self._database.write() as conn:
             if slept is not None:
-                await runs.end(conn, self._run_id, slept)
-                self._run_id = await runs.begin(conn, now)
-            await runs.alive(conn, self._run_id, now)
+                await runs.end(conn, run_id, slept[0])
+                run_id = await runs.begin(conn, slept[1])
+            await runs.alive(conn, run_id, now)
             await presence.write_skews(conn, skews)
             await presence.record(conn, [_transition(one) for one in due])
             for one in due:
                 if one.to_state in GONE:
                     await commands.silence(conn, one.hardware_id, self._silence_from)
-        self._alive_at = now
+        self._alive_at, self._run_id, self._slept = now, run_id, None
         self._skews_ms.update(skews)
         del self._untold[: len(due)]
         for change in due:

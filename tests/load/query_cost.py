@@ -57,6 +57,8 @@ PAGE = (
 )
 """About what a page of graphs shows."""
 BATCH = 2_000
+READY_S = 120.0
+"""How long a collector may take to read what it knows of a large fleet, on a machine that has other work."""
 
 
 def steady_and_moving(dice: random.Random) -> Callable[[], dict]:
@@ -214,7 +216,7 @@ def ask(collector: Collector, name: str, path: str, times: int, goal: float | No
         return row
     collector.kill()
     collector.start()
-    collector.await_ready()
+    collector.await_ready(READY_S)
     for number in range(times + 1):
         request = urllib.request.Request(
             collector.origin + path, headers={"Authorization": f"Bearer {collector.token}"}
@@ -236,7 +238,10 @@ def questions(url: str, folder: Path, machines: int, times: int) -> list[Asked]:
     now = datetime.now(UTC)
     asyncio.run(fill(url, machines, now))
     folder.mkdir()
-    collector = Collector(folder, database=url).up()
+    collector = Collector(folder, database=url)
+    collector.start()
+    collector.await_ready(READY_S)
+    collector.token = collector.cli("token", "create", "--role", "admin", "--name", "measuring")
     span = f"from={quote((now - timedelta(days=1)).isoformat())}&to={quote(now.isoformat())}"
     day = f"/v1/machines/hw_1/health/history?resolution=1m&{span}"
     try:

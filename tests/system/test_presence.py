@@ -63,7 +63,8 @@ def test_restarts_are_told_apart_and_are_no_outages(own_agent, own_collector):
     assert after["now"]["presence_since"] == before["presence_since"]
     (absence,) = after["away"]
     from_s, to_s = (datetime.fromisoformat(absence[name]).timestamp() for name in ("start_at", "end_at"))
-    assert begun < from_s < from_s + 2 < to_s < ready
+    # Where the collector cannot write its end any more, it ends with the newest report.
+    assert begun - 2 < from_s < from_s + 2 < to_s < ready
     uptime = collector.ask("GET", f"/v1/machines/{agent.hardware_id}/uptime")["total"]
     assert uptime["offline_s"] == 0
     assert abs(after["now"]["clock_skew_ms"]) < 2_000

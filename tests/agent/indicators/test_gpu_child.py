@@ -205,6 +205,18 @@ def test_what_comes_late_is_in_the_next_answer(child: Callable[..., GpuChild]) -
     assert (found.probe, found.complete, found.gpus[0].readings["ecc_corrected_errors"]) == ("ok", True, 7)
 
 
+def test_old_readings_are_not_shown_as_new(child: Callable[..., GpuChild], control: Control) -> None:
+    """Those of the question before stand in for one that is late; after that there are none."""
+    asked = child(hangs_after_s=60)
+    asked.ask()
+    control.say("hang * 0")
+    late, later = asked.ask(0.1), asked.ask(0.1)
+    assert late.complete
+    assert late.gpus[0].readings["temperature_celsius"] == 41
+    assert not later.complete
+    assert [(gpu.model, gpu.readings) for gpu in later.gpus] == [("Fake H100", {})] * 2
+
+
 @pytest.mark.parametrize(("action", "name"), [("abort", "SIGABRT"), ("segfault", "SIGSEGV")])
 def test_a_crash_is_told_by_its_signal_and_place(child: Callable[..., GpuChild], action: str, name: str) -> None:
     """The agent itself goes on."""

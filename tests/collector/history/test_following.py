@@ -135,6 +135,13 @@ def test_a_pause_without_missing_numbers_has_the_boots_cause():
     assert missing(followed(10, NOW - 2 * EVERY), followed(11, NOW, boot_id="b2")) == []
 
 
+def test_an_agent_that_was_never_told_its_pace_is_not_called_late():
+    """However quick the heartbeat that the collector asks for, nothing is missing at the usual one."""
+    quick = timedelta(seconds=0.5)
+    assert between("hw_1", followed(10, NOW - EVERY), followed(11, NOW), (), quick) == ()
+    assert silence("hw_1", followed(10, NOW - EVERY), quick, NOW) is None
+
+
 def test_another_outbox_means_that_the_old_one_is_lost():
     """Also where the collector began anew between the hello and the first report."""
     assert missing(followed(10), followed(1, NOW, outbox_id="ob2")) == [(1, 0, Cause.OUTBOX_LOST)]
