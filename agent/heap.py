@@ -23,7 +23,7 @@ def one_arena() -> bool:
 
 
 def set_apart() -> None:
-    """Let the garbage collector pass over all that there is now: a full collection then takes microseconds, not 20 ms."""
+    """Let the garbage collector pass over all that there is now: full collections then take microseconds, not 20 ms."""
     gc.freeze()
 
 
