@@ -5,6 +5,14 @@ import sys
 
 import pytest
 
+import agent.indicators
+from agent import heap
+from agent.gpu.child import GpuChild
+from agent.health import Sampler
+from agent.host.linux import LinuxHost
+from agent.indicators import Indicator
+from agent.plugins import load
+
 THREADS = """
 import ctypes, sys, threading
 from agent.heap import one_arena
@@ -54,3 +62,21 @@ def test_threads_share_one_arena() -> None:
 def test_freed_tuples_are_given_back() -> None:
     """What Python keeps of them for reuse, and never reuses, does not pile up from report to report."""
     assert printed(TUPLES, "tidy") < 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads this machine, which is no Linux")
+async def test_reports_leave_nothing_behind() -> None:
+    """The hundredth report finds the process as large as the twentieth did, to less than a block a report."""
+    host = LinuxHost(GpuChild())
+    indicators = [one for one in load(agent.indicators, "INDICATOR", Indicator) if one.name != "gpu"]
+    sampler = Sampler(host, indicators, dict)
+    blocks = []
+    try:
+        for reports in (20, 80):
+            for _ in range(reports):
+                await sampler.sample(everything=True)
+                heap.tidy()
+            blocks.append(sys.getallocatedblocks())
+    finally:
+        host.close()
+    assert blocks[1] - blocks[0] < 80, blocks
