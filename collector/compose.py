@@ -46,6 +46,7 @@ from collector.history.tiers import tiers
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
+from collector.links.pace import Paces
 from collector.links.peer import Rooms
 from collector.links.presence import GONE
 from collector.links.watching import Watching
@@ -160,6 +161,7 @@ def assemble(
             assessing=assessing,
             results=results,
             now=utc_now,
+            paces=Paces(settings.heartbeat_s),
         )
     )
     observing = Observing(database)

@@ -15,6 +15,10 @@ LEAST = timedelta(seconds=10)
 """Below this nothing is called missing, however quick the heartbeat: a busy machine is late by seconds."""
 
 
+MOST_BEFORE = 20_000
+"""Reports before a machine's first one that it can have made and kept: an outbox has no room for more."""
+
+
 class Cause(StrEnum):
     """
     Why reports are missing.
@@ -110,7 +114,8 @@ def between(
     first = 1 if fresh or before is None else before.seq + 1
     if newer.seq < first:
         return ()
-    started_at = before.at if before is not None else newer.at - (newer.seq - first) * every
+    # A machine may begin with any number; how long it takes to make so many is bounded all the same.
+    started_at = before.at if before is not None else newer.at - min(newer.seq - first, MOST_BEFORE) * every
     lost = before is not None and fresh
     gap = Gap(
         hardware_id=hardware_id,
