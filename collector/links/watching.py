@@ -23,6 +23,7 @@ from collector.links.presence import (
     after,
     hear,
     look,
+    rewound,
     status,
 )
 from collector.links.uptime import ALIVE_EVERY
@@ -149,6 +150,8 @@ class Watching:
     async def look(self) -> None:
         """Find every transition that is due, and write what is to be told; what cannot be written waits."""
         now = self._now()
+        if now < self._looked_at:
+            self._set_back(now)
         slept = self._looked_at if now - self._looked_at >= AWAY_AFTER else None
         if slept is not None:
             self._away(now)
@@ -180,6 +183,14 @@ class Watching:
         """This process did not listen until now: nobody's silence before this moment counts."""
         if self._outlook.listening_since < now:
             self._outlook = replace(self._outlook, listening_since=now)
+
+    def _set_back(self, now: datetime) -> None:
+        """Go on after the clock was set back, by which nobody may seem to be heard until it has caught up."""
+        log.warning("presence.clock_set_back", by_s=round((self._looked_at - now).total_seconds(), 3))
+        self._watches = {one: rewound(watch, now) for one, watch in self._watches.items()}
+        # A suspicion that would end in an hour of the new time begins anew, if there is cause for it.
+        self._outlook = Outlook(listening_since=min(self._outlook.listening_since, now))
+        self._looked_at = self._alive_at = now
 
     def _tell(self, told: Sequence[Change]) -> None:
         self._untold += told
