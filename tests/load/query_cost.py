@@ -52,8 +52,8 @@ SLOWEST_SHARE = 0.9
 """Of what the other checkout stores a second, as much must be stored here."""
 GPUS = 8
 PAGE = (
-    "cpu.use_percent,cpu.iowait_percent,cpu.load_1,memory.used_percent,disks.used_percent[*],disks.read_bytes_s[*],"
-    "disks.written_bytes_s[*],gpu.temperature_celsius[*],gpu.utilization_percent[*],gpu.memory_used_bytes[*],gpu.power_w[*]"
+    "cpu.use_percent,cpu.iowait_percent,cpu.load_1,memory.used_percent,disks.used_percent[*],disks.read_mb_s[*],"
+    "disks.write_mb_s[*],gpu.temperature_celsius[*],gpu.utilization_percent[*],gpu.memory_used_bytes[*],gpu.power_w[*]"
 )
 """About what a page of graphs shows."""
 BATCH = 2_000
@@ -87,8 +87,8 @@ def steady_and_moving(dice: random.Random) -> Callable[[], dict]:
             "disks": {
                 "used_percent": {one: moving(one, 10, 90, 2) for one in disks},
                 "size_bytes": dict.fromkeys(disks, 4 * 10**12),
-                "read_bytes_s": {f"nvme{one}n1": moving(f"r{one}", 0, 7e9, 0) for one in range(4)},
-                "written_bytes_s": {f"nvme{one}n1": moving(f"w{one}", 0, 7e9, 0) for one in range(4)},
+                "read_mb_s": {f"nvme{one}n1": moving(f"r{one}", 0, 7000, 3) for one in range(4)},
+                "write_mb_s": {f"nvme{one}n1": moving(f"w{one}", 0, 7000, 3) for one in range(4)},
                 "io_errors": {f"nvme{one}n1": 0 for one in range(4)},
             },
             "gpu": {
