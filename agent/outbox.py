@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from agent.database import SCARCE_BYTES, Database
+from agent.fitting import fitted
 from agent.losses import Losses
 from shared.codes import Trouble
 from shared.messages import Health, Indicators, LossReason
@@ -57,7 +58,7 @@ class Outbox:
 
     def add(self, boot_id: str, collected_at: datetime, indicators: Indicators) -> int:
         """
-        Keep a report; past the capacity the oldest is dropped, counted and told.
+        Keep a report, in a form that can be sent; past the capacity the oldest is dropped, counted and told.
 
         Returns:
             Its sequence number.
@@ -65,7 +66,7 @@ class Outbox:
         Raises:
             Trouble: `state_unwritable`; `lose` then gives its number away.
         """
-        body = msgspec.json.encode(indicators)
+        body = fitted(indicators)
         seq = self._last_seq + 1
         with self._database.transaction() as sql:
             sql.execute(

@@ -8,7 +8,7 @@ import structlog
 
 from collector.history import chunk
 from collector.history.chunk import Chunk, Covered
-from collector.history.frame import EMPTY, Frame, fold, merged, of_reports, split
+from collector.history.frame import EMPTY, Frame, fold, merged, of_reports, split, within
 from collector.history.series import numbers
 from collector.history.tiers import Tier, closed_before, hour_of, of_ms, to_ms
 from collector.store import history
@@ -19,7 +19,9 @@ from shared.codes import Trouble
 MACHINES = 500
 """Machines looked for at once."""
 HOURS = timedelta(hours=6)
-"""How much of a backlog is moved in one transaction: a few thousand reports, well under a second."""
+"""How much of a backlog is looked for at once."""
+REPORTS = 480
+"""Moved in one transaction, well under a second: two hours of them, and of the largest there can be 300 MB."""
 
 log = structlog.get_logger()
 
@@ -63,7 +65,7 @@ class Closing:
 
     async def _close(self, hardware_id: str, before: datetime) -> int:
         async with self._database.write() as conn:
-            reports = await history.take(conn, hardware_id, before)
+            reports = await history.take(conn, hardware_id, before, REPORTS)
             if reports:
                 await self._move(conn, hardware_id, reports)
         return len(reports)
@@ -76,7 +78,7 @@ class Closing:
             return
         frame, too_many = await asyncio.to_thread(_frame, fresh)
         if too_many:
-            log.warning("history.series_left_out", hardware_id=hardware_id, series=too_many)
+            self._left_out(hardware_id, too_many, self._kept[0])
         for tier in self._kept:
             made = await asyncio.to_thread(_pieces, frame, tier)
             wanted = [(of_ms(start), part) for start, part in made if of_ms(start) + tier.span + tier.kept > now]
@@ -99,10 +101,16 @@ class Closing:
             for start, part in parts:
                 old = self._opened(hardware_id, tier, start, there.get(start))
                 covered = _covered(old.covered, reports, start, start + tier.span) if tier.covers else {}
-                made.append((start, chunk.encode(merged([old.frame, part]), covered)))
+                frames, too_many = within([old.frame, part])
+                if too_many:
+                    self._left_out(hardware_id, too_many, tier)
+                made.append((start, chunk.encode(merged(frames), covered)))
             return made
 
         await history.put(conn, hardware_id, tier.resolution, await asyncio.to_thread(work))
+
+    def _left_out(self, hardware_id: str, series: int, tier: Tier) -> None:
+        log.warning("history.series_left_out", hardware_id=hardware_id, series=series, tier=tier.resolution)
 
     async def _covering(self, conn: Connection, hardware_id: str, reports: Sequence[Logged]) -> Covered:
         """Return which reports of the same time the chunks hold already."""

@@ -16,6 +16,7 @@ from agent.checking import Line, run_checks
 from agent.checks import Check, Scene, State
 from agent.cli.choosing import chosen
 from agent.cli.screen import coloured
+from agent.cli.units import printable
 from agent.config import DEFAULT_FILE, Settings, read_settings
 from agent.host.linux import LinuxHost
 from agent.plugins import load
@@ -110,10 +111,10 @@ def _text(line: Line, width: int, *, colour: bool) -> Iterator[str]:
     wrong = line.state in {State.PROBLEM, State.ADVICE}
     mark = _styled(MARKS[line.state], colour, fg=COLOURS[line.state])
     limit = f"  (wanted: {line.limit})" if line.limit and wrong else ""
-    yield f"  {mark} {line.title:<{width}}  {line.value}{limit}"
+    yield f"  {mark} {line.title:<{width}}  {printable(line.value + limit)}"
     if wrong:
-        yield f"      {_styled(line.code, colour, fg=COLOURS[line.state])}: {line.reason}"
-        yield f"      {_styled('mend it:', colour, bold=True)} {line.remedy}"
+        yield f"      {_styled(line.code, colour, fg=COLOURS[line.state])}: {printable(line.reason)}"
+        yield f"      {_styled('mend it:', colour, bold=True)} {printable(line.remedy)}"
 
 
 def summary(lines: Sequence[Line]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.units import NOTHING, label, shown
+from agent.cli.units import NOTHING, label, printable, shown
 from shared.messages import Scalar
 
 _GAP = 3
@@ -47,11 +47,12 @@ class Page:
 
     def heading(self, title: str, beside: str = "", *, style: str = "bold") -> None:
         """Begin a section: its title, and words beside it."""
-        self._console.print(Text.assemble((title, style), (f"  {beside}" if beside else "", "dim")), soft_wrap=True)
+        words = printable(f"  {beside}" if beside else "")
+        self._console.print(Text.assemble((title, style), (words, "dim")), soft_wrap=True)
 
     def line(self, words: str, style: str = "") -> None:
         """Add a line."""
-        self._console.print(Text(f"  {words}", style=style))
+        self._console.print(Text(f"  {printable(words)}", style=style))
 
     def gap(self) -> None:
         """Add an empty line."""
@@ -63,16 +64,16 @@ class Page:
         table.add_column(style="dim" if self._console.color_system else "", no_wrap=True)
         table.add_column(overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*map(_text, row))
         self._console.print(table)
 
     def grid(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Add a table with a head."""
         table = _table(show_header=True)
         for column in columns:
-            table.add_column(Text(column), overflow="fold")
+            table.add_column(_text(column), overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*map(_text, row))
         self._console.print(table)
 
     def items(self, group: Group) -> None:
@@ -123,6 +124,10 @@ def shares(
         used += needs
     if some:
         yield some
+
+
+def _text(words: str) -> Text:
+    return Text(printable(words))
 
 
 def _cell(key: str, values: Mapping[str, Scalar], item: str) -> str:

@@ -40,7 +40,7 @@ def shown(name: str, value: Scalar) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value
+        return printable(value)
     match unit(name):
         case "bytes":
             return size(value)
@@ -50,6 +50,11 @@ def shown(name: str, value: Scalar) -> str:
             return duration(value)
         case words:
             return f"{plain(value)} {words}".rstrip()
+
+
+def printable(text: str) -> str:
+    """Return a text that does nothing to a terminal: who may name a mount or a process may not move its cursor."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def plain(value: float) -> str:

@@ -1,8 +1,9 @@
 """Disks: how full the file systems are, how busy and how hot the devices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import msgspec
 from msgspec import Struct
 
 from agent.host import Host, Usage, number_or_none, numbers
@@ -26,6 +27,9 @@ from agent.indicators import (
 
 MOST_ITEMS = 64
 """File systems and devices reported; a machine with more says how many were left out."""
+
+MOST_NAMES_BYTES = 5_000
+"""Mount points of a report together: each stands in seven readings, and the whole report has room for 56 kB."""
 
 DEVICES_HOLD_S = 60.0
 """Disks come and go by hand."""
@@ -103,6 +107,17 @@ def parse_usage(usages: Mapping[str, Usage]) -> dict[str, Items]:
     }
 
 
+def shown(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
+    """Return as many file systems as there is room for; who mounts many under long names hides none of the short."""
+    chosen, room = [], MOST_NAMES_BYTES
+    for mount in sorted(mounts, key=lambda mount: len(mount.point))[:MOST_ITEMS]:
+        room -= len(msgspec.json.encode(mount.point[:_MOST_NAME]))
+        if room < 0:
+            break
+        chosen.append(mount)
+    return tuple(sorted(chosen, key=lambda mount: mount.point))
+
+
 def _ask_usages(
     host: Host, mounts: tuple[Mount, ...], before: Mapping[str, Question[Usage]]
 ) -> dict[str, Question[Usage]]:
@@ -148,7 +163,7 @@ def read(host: Host, before: Kept | None) -> Reading | NotHere:
     mountinfo = host.text("/proc/self/mountinfo")
     # A machine with containers has hundreds, and they rarely change.
     every = before.mounts if before and before.mountinfo == mountinfo else parse_mounts(mountinfo)
-    mounts = every[:MOST_ITEMS]
+    mounts = shown(every)
     devices = held(before.devices if before else None, now_s, DEVICES_HOLD_S, lambda: _devices(host))
     counters = Counters(now_s, parse_diskstats(host.text("/proc/diskstats"), frozenset(devices.value)))
     waiting = Counters(now_s, pressure(host, "io"))
@@ -161,7 +176,7 @@ def read(host: Host, before: Kept | None) -> Reading | NotHere:
     values = without_nothing(
         {
             **_file_systems(mounts, usages),
-            "mounts_left_out": len(every) - MOST_ITEMS if len(every) > MOST_ITEMS else None,
+            "mounts_left_out": len(every) - len(mounts) or None,
             "type": {name: kind for name, (kind, _) in devices.value.items()},
             "device_size_bytes": {name: size for name, (_, size) in devices.value.items()},
             **parse_rates(per_second(before.counters if before else None, counters)),
@@ -193,7 +208,7 @@ INDICATOR = Indicator(
         "inodes_used_percent": "by mount point: inodes used; left out where their number is not fixed",
         "read_only": "by mount point: the file system itself is read-only, as after an error (mountinfo)",
         "error": "by mount point: what the file system answered instead of its size, or since when it does not answer",
-        "mounts_left_out": "file systems beyond the 64 reported",
+        "mounts_left_out": "file systems beyond the 64 reported, or under names too long for a report",
         "type": "by device: NVMe, SSD or HDD",
         "device_size_bytes": "by device: size",
         "read_mb_s": "by device: 10^6 bytes read a second, since the last read (/proc/diskstats)",

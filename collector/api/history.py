@@ -24,6 +24,10 @@ from shared.codes import Code, Trouble
 
 MOST_SAMPLES = 1_000
 MOST_GAPS = 1_000
+MOST_BYTES = 64 * 2**20
+"""Of chunks that are read for one answer; a week of an eight-GPU server by the minute has 2 MB."""
+MOST_NAMES = 50_000
+"""Series that are named in one answer; a machine has some hundreds."""
 RANGE = {
     "from": "start of the range, ISO 8601 with a zone; a day before its end unless given",
     "to": "end of the range, excluded; now unless given",
@@ -132,6 +136,8 @@ class History:
             row = await _known(conn, key_in(request))
             logged, chunks = await self._stored(conn, row.hardware_id, wanted)
         await asyncio.to_thread(opened, wanted, logged, chunks, look)
+        if len(names) > MOST_NAMES:
+            raise Trouble(Code.RANGE_TOO_LARGE, f"{len(names):,} series, at most {MOST_NAMES:,}", "less time")
         made = [(name, *parts(name)) for name in sorted(names)]
         items = tuple(SeriesName(name=one[0], indicator=one[1], reading=one[2], item=one[3]) for one in made)
         return Answer(body=Page(items=items, next=None))
@@ -153,7 +159,10 @@ class History:
         tier = wanted.tier
         since = wanted.start - timedelta(milliseconds=_into(wanted.start, tier))
         logged = await history.logged(conn, hardware_id, since, wanted.end)
-        return logged, await history.chunks(conn, hardware_id, tier.resolution, wanted.start - tier.span, wanted.end)
+        span = tier.resolution, wanted.start - tier.span, wanted.end
+        if await history.weight(conn, hardware_id, *span) > MOST_BYTES:
+            raise Trouble(Code.RANGE_TOO_LARGE, f"more than {MOST_BYTES >> 20} MB are kept of it", "less time")
+        return logged, await history.chunks(conn, hardware_id, *span)
 
     async def _missing(
         self, conn: Connection, row: Newest, start: datetime, end: datetime, limit: int, *, filled: bool

@@ -154,11 +154,30 @@ def opened(
         size = _within(size + frames[-1].low.size, wanted.tier)
     if logged:
         read = readings(wanted.patterns)
-        rows = [numbers(one.indicators, read) for one in logged]
-        recent, _ = of_reports([to_ms(one.at) for one in logged], [_picked(row, choose) for row in rows])
+        rows = _rows(logged, read, choose, wanted.tier)
+        recent, _ = of_reports([to_ms(one.at) for one in logged], rows)
         frames.append(fold(recent, wanted.tier.step_ms))
         _within(size + frames[-1].low.size, wanted.tier)
+    # Of a machine whose series are others each hour the whole is far larger than its parts.
+    names = set[str]().union(*(one.names for one in frames))
+    _within(len(names) * sum(len(one.times) for one in frames), wanted.tier)
     return merged(frames), tuple(lost)
+
+
+def _rows(
+    logged: Sequence[Logged],
+    read: Callable[[str], bool] | None,
+    choose: Callable[[Sequence[str]], Sequence[int]],
+    tier: Tier,
+) -> list[dict[str, float]]:
+    """Return the numbers of reports that no chunk holds yet."""
+    rows, size = [], 0
+    for one in logged:
+        rows.append(_picked(numbers(one.indicators, read), choose))
+        size += len(rows[-1])
+        if size > MOST_VALUES:
+            raise _too_large(tier)
+    return rows
 
 
 def _picked(row: dict[str, float], choose: Callable[[Sequence[str]], Sequence[int]]) -> dict[str, float]:
@@ -169,9 +188,13 @@ def _picked(row: dict[str, float], choose: Callable[[Sequence[str]], Sequence[in
 def _within(size: int, tier: Tier) -> int:
     values = size if tier.resolution is Resolution.RAW else 3 * size
     if values > MOST_VALUES:
-        words = f"more than {MOST_VALUES} values"
-        raise Trouble(Code.RANGE_TOO_LARGE, words, "fewer series (series=cpu.*), less time, or a coarser resolution")
+        raise _too_large(tier)
     return size
+
+
+def _too_large(tier: Tier) -> Trouble:
+    words = f"more than {MOST_VALUES} values at {tier.resolution}"
+    return Trouble(Code.RANGE_TOO_LARGE, words, "fewer series (series=cpu.*), less time, or a coarser resolution")
 
 
 def choosing(patterns: Sequence[str]) -> Callable[[Sequence[str]], Sequence[int]]:

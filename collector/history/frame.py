@@ -1,13 +1,16 @@
 """Numbers over time: for each series and moment how many reports there were, their least, mean and greatest value."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.history.series import bounded
+from collector.history.series import MOST_SERIES, bounded
+
+MOST_VALUES = 2_000_000
+"""Series times moments of one chunk; a day of an eight-GPU server by the quarter of an hour is 30,000."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -93,6 +96,30 @@ def merged(frames: Sequence[Frame]) -> Frame:
     if np.all(times[1:] > times[:-1]):
         return Frame(names=names, times=times, **joined)
     return _grouped(names, times, joined["count"], joined["low"], joined["mean"], joined["high"])
+
+
+def within(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
+    """
+    Return frames that make no larger a chunk than there may be, and how many series were left out.
+
+    Those that the most reports have stay: a machine that calls its things by other names in each report loses these.
+    """
+    names = set[str]().union(*(one.names for one in frames))
+    room = min(MOST_SERIES, MOST_VALUES // max(1, sum(len(one.times) for one in frames)))
+    if len(names) <= room:
+        return list(frames), 0
+    reports = dict.fromkeys(names, 0)
+    for one in frames:
+        for name, many in zip(one.names, one.count.sum(axis=1).tolist(), strict=True):
+            reports[name] += many
+    kept = frozenset(sorted(names, key=lambda name: (-reports[name], name))[:room])
+    return [_only(one, kept) for one in frames], len(names) - room
+
+
+def _only(frame: Frame, kept: Collection[str]) -> Frame:
+    rows = [at for at, name in enumerate(frame.names) if name in kept]
+    names = tuple(frame.names[at] for at in rows)
+    return Frame(names=names, times=frame.times, **{part: getattr(frame, part)[rows] for part in _PARTS})
 
 
 _PARTS = ("count", "low", "mean", "high")

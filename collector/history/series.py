@@ -1,6 +1,7 @@
 """Series: the numbers of a report by name, and the patterns that choose among them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -28,7 +29,8 @@ def numbers(indicators: bytes | str, wanted: Callable[[str], bool] | None = None
     """
     Return a report's numbers by series: "cpu.use_percent", or with an item "disks.used_percent[/]".
 
-    True and false are 1 and 0; words and numbers out of all bounds are no series.
+    True and false are 1 and 0; words and numbers out of all bounds are no series. One more than `MOST_SERIES` at most:
+    ten thousand fit into a message, and a few hundred such reports would fill the memory.
 
     Args:
         indicators: JSON, as it was checked when it came in.
@@ -44,8 +46,10 @@ def numbers(indicators: bytes | str, wanted: Callable[[str], bool] | None = None
             name = f"{indicator}.{reading}"
             if wanted is not None and not wanted(name):
                 continue
+            if len(found) > MOST_SERIES:
+                return found
             if value.__class__ is dict:
-                for item, one in value.items():
+                for item, one in islice(value.items(), MOST_SERIES + 1 - len(found)):
                     if one.__class__ in _NUMBERS and -_LARGEST < one < _LARGEST:
                         found[f"{name}[{item}]"] = one
             elif value.__class__ in _NUMBERS and -_LARGEST < value < _LARGEST:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Text, cast, delete, func, select
+from sqlalchemy import ColumnElement, Text, cast, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.history.tiers import Resolution
@@ -51,20 +51,33 @@ async def unclosed(conn: AsyncConnection, before: datetime, limit: int) -> list[
     return [(row[0], row[1]) for row in await conn.execute(query)]
 
 
-async def take(conn: AsyncConnection, hardware_id: str, before: datetime) -> list[Logged]:
+async def take(conn: AsyncConnection, hardware_id: str, before: datetime, limit: int) -> list[Logged]:
     """
-    Take a machine's reports from before a time out of the log.
+    Take a machine's oldest reports from before a time out of the log, at most so many.
 
     Nobody else may work on this machine's chunks until the transaction ends: who takes first holds its live row.
     """
     await conn.execute(select(live.c.hardware_id).where(live.c.hardware_id == hardware_id).with_for_update())
-    statement = (
-        delete(health_sample)
-        .where(health_sample.c.hardware_id == hardware_id, health_sample.c.at < before)
-        .returning(*_logged)
-    )
+    mine = health_sample.c.hardware_id == hardware_id
+    keys = health_sample.c.outbox_id, health_sample.c.seq
+    oldest = select(*keys).where(mine, health_sample.c.at < before).order_by(health_sample.c.at).limit(limit)
+    statement = delete(health_sample).where(mine, tuple_(*keys).in_(oldest)).returning(*_logged)
     rows = [Logged(*row) for row in await conn.execute(statement)]
     return sorted(rows, key=lambda one: (one.at, one.seq))
+
+
+async def weight(conn: AsyncConnection, hardware_id: str, tier: Resolution, since: datetime, until: datetime) -> int:
+    """Return how many bytes the chunks have that `chunks` would return."""
+    query = select(func.coalesce(func.sum(func.length(health_chunk.c.content)), 0)).where(
+        *_of(hardware_id, tier, since, until)
+    )
+    return int((await conn.execute(query)).scalar_one())
+
+
+def _of(hardware_id: str, tier: Resolution, since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...]:
+    start_at = health_chunk.c.start_at
+    mine = health_chunk.c.hardware_id == hardware_id, health_chunk.c.tier == tier.value
+    return (*mine, start_at >= since, start_at < until)
 
 
 async def chunks(
@@ -73,12 +86,7 @@ async def chunks(
     """Return a machine's chunks of a tier that start in a range, oldest first."""
     query = (
         select(health_chunk.c.start_at, health_chunk.c.content)
-        .where(
-            health_chunk.c.hardware_id == hardware_id,
-            health_chunk.c.tier == tier.value,
-            health_chunk.c.start_at >= since,
-            health_chunk.c.start_at < until,
-        )
+        .where(*_of(hardware_id, tier, since, until))
         .order_by(health_chunk.c.start_at)
     )
     return [(row[0], row[1]) for row in await conn.execute(query)]

@@ -2,14 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import text
 
-from collector.closing import Closing
+from collector.closing import REPORTS, Closing
 from collector.history import chunk
+from collector.history.series import MOST_SERIES
 from collector.history.tiers import Resolution
 from collector.store import history
+from collector.store.health import Report
+from shared.messages import Measured
 from tests.collector.known import add_machine
 from tests.collector.recorded import EVERY, KEPT, a_report, closed, commit, logged, reports
 
@@ -154,3 +158,40 @@ async def test_chunks_are_dropped_past_their_time(with_machine):
         assert await history.drop_before(conn, Resolution.RAW, START) == 0
         assert await history.drop_before(conn, Resolution.RAW, START + EVERY) == 1
     assert await counted(with_machine, Resolution.MINUTE) == 240
+
+
+def changing(seq: int, at: datetime, items: int) -> Report:
+    """A report of many things under names that no other report has, beside the one that all have."""
+    values = {
+        "cpu": Measured(values={"use_percent": 1.0}, took_ms=1.0),
+        "disks": Measured(values={"used_percent": {f"/{seq}/{n}": n for n in range(items)}}, took_ms=1.0),
+    }
+    return a_report(seq, at, indicators=msgspec.json.encode(values))
+
+
+async def test_names_that_are_others_in_each_report_fill_no_chunk_beyond_its_measure(with_machine):
+    """Day after day: the series that the machine has had throughout stays, whole; the rest is bounded."""
+    times = [START + hour * HOUR + minutes * timedelta(minutes=1) for hour in range(30) for minutes in (1, 2)]
+    await commit(with_machine, [changing(seq, at, 1_500) for seq, at in enumerate(times, 1)])
+    assert await closed(with_machine, times[-1] + 2 * HOUR) == len(times)
+    for tier in KEPT[1:]:
+        for found in (await chunks_of(with_machine, tier.resolution)).values():
+            assert len(found.frame.names) <= MOST_SERIES
+            use = found.frame.names.index("cpu.use_percent")
+            assert found.frame.low[use].tolist() == [1.0] * len(found.frame.times)
+    hours = await chunks_of(with_machine, Resolution.HOUR)
+    use = [one.frame.count[one.frame.names.index("cpu.use_percent")].sum() for one in hours.values()]
+    assert sum(use) == len(times)
+
+
+async def test_a_backlog_is_moved_in_pieces(with_machine):
+    """A thousand reports of one hour never stand in memory together; none is lost or doubled."""
+    every = timedelta(seconds=3)
+    await commit(with_machine, [a_report(seq, START + seq * every) for seq in range(1, 1_101)])
+    async with with_machine.write() as conn:
+        taken = await history.take(conn, "hw_1", LATER, REPORTS)
+    assert [one.seq for one in taken] == list(range(1, REPORTS + 1))
+    await commit(with_machine, [a_report(seq, START + seq * every) for seq in range(1, REPORTS + 1)])
+    assert await closed(with_machine, LATER) == 1_100
+    for tier in KEPT:
+        assert await counted(with_machine, tier.resolution) == 1_100

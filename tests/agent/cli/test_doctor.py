@@ -322,6 +322,14 @@ def line(name: str, state: State, **more: str) -> Line:
     return Line(check=name, title=name, state=state, took_ms=1.0, **plain | more)
 
 
+def test_a_line_does_nothing_to_the_terminal() -> None:
+    """Its value may hold a mount point, which a tenant may have called anything."""
+    evil = line("disk", State.PROBLEM, value="/\x1b[2J", reason="\x9b0m", remedy="\x07\nfine")
+    text = as_text((evil,), colour=False)
+    assert all(sign.isprintable() for sign in text.replace("\n", ""))
+    assert "fine" in text.splitlines()[3]
+
+
 def test_lines_for_people() -> None:
     """Mark, title, value; below what is wrong its code, reason and remedy; at the end what came out."""
     lines = (

@@ -177,6 +177,19 @@ def test_an_unknown_indicator_is_told_with_the_nearest_one(rackproof_agent: Call
     assert "did you mean 'cpu'?" in ended.stderr
 
 
+def test_names_that_a_tenant_chose_do_nothing_to_the_terminal() -> None:
+    """Escape sequences in a mount point, a value, a reason and an error: none reaches the screen."""
+    evil = "/mnt/\x1b]0;owned\x07\x1b[2Jx\r\x9b1m\u202e"
+    report: Indicators = {
+        "disks": Measured(values={"used_bytes": {evil: 1}, "error": {evil: evil}, "note": evil}, took_ms=1.0),
+        "smart": Absent(reason=evil, took_ms=1.0),
+        "gpu": Failed(error=evil, took_ms=1.0),
+    }
+    text = as_text(None, report, 160, colour=False)
+    assert "/mnt/?]0;owned??[2Jx" in text
+    assert all(sign.isprintable() for line in text.split("\n") for sign in line)
+
+
 def test_what_the_daemon_imports_draws_no_tables() -> None:
     """Tables' rich is loaded by whoever draws one; pynvml never; aiohttp by who talks to a collector."""
     program = (

@@ -9,7 +9,7 @@ from agent.host.mounts import Mount, holding, parse_mounts
 from agent.host.pci import is_gpu
 from agent.indicators import Counters, growth, held, per_second
 from agent.indicators.cpu import parse_load, parse_shares, parse_ticks
-from agent.indicators.disks import parse_diskstats, parse_rates, parse_usage
+from agent.indicators.disks import MOST_NAMES_BYTES, parse_diskstats, parse_rates, parse_usage, shown
 from agent.indicators.gpu import Kept, item_names, parse_gpus
 from agent.indicators.memory import parse_meminfo, parse_oom_kills
 from agent.indicators.network import parse_counters
@@ -242,3 +242,16 @@ def test_a_lost_gpu_is_counted_on_the_bus_but_not_seen() -> None:
 def test_gpus_whose_short_names_collide_keep_their_long_ones() -> None:
     """Two readings never fall into one."""
     assert item_names(["GPU-00000001-a", "GPU-00000001-b"]) == {x: x for x in ("GPU-00000001-a", "GPU-00000001-b")}
+
+
+def test_many_mounts_under_long_names_leave_the_report_its_room() -> None:
+    """The short ones, which matter, are kept; those left out are the longest."""
+    many = tuple(
+        Mount(point=f"/aaa/{'x' * 280}{n:03}", device=f"8:{n}", kind="ext4", source="/dev/x", read_only=False)
+        for n in range(200)
+    )
+    root = Mount(point="/", device="8:900", kind="ext4", source="/dev/y", read_only=False)
+    found = shown((root, *many))
+    assert found[0] == root
+    assert 10 < len(found) < 20
+    assert sum(len(mount.point) for mount in found) <= MOST_NAMES_BYTES

@@ -235,3 +235,19 @@ async def test_whole_reports_of_the_running_hour_are_there_with_their_words(serv
     items = (await asked(served(), "?limit=2"))["items"]
     assert [one["seq"] for one in items] == [4, 3]
     assert items[0]["indicators"]["cpu"]["values"]["model"] == "EPYC"
+
+
+async def test_a_machine_with_other_series_each_hour_is_refused_before_it_fills_the_memory(served, database):
+    """Its parts are small; together they would be a table of a hundred thousand series over a hundred moments."""
+    now = datetime.now(UTC)
+    start = now - timedelta(hours=110)
+    for hour in range(100):
+        names = b",".join(b'"%d-%d":1' % (hour, n) for n in range(1_000))
+        wide = b'{"a":{"outcome":"measured","took_ms":1,"values":{"b":{%s}}}}' % names
+        await commit(database, [a_report(hour + 1, start + timedelta(hours=hour), indicators=wide)])
+    await closed(database, now)
+    client = served()
+    status, body = await client.get(f"{HW}/history?resolution=1m&from={of(start)}")
+    assert (status, body["code"]) == (400, "range_too_large")
+    status, body = await client.get(f"{HW}/history?resolution=1m&from={of(start)}&series={quote('a.b[7-7]')}")
+    assert (status, body["series"]["a.b[7-7]"]["mean"].count(1.0)) == (200, 1)

@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from collector.history.series import chosen, numbers, parts, patterns_in, readings, unfit
+from collector.history.series import MOST_SERIES, chosen, numbers, parts, patterns_in, readings, unfit
 from shared.messages import Absent, Failed, Measured
 
 REPORT = {
@@ -76,3 +76,10 @@ def test_no_pattern_takes_long():
     began = time.perf_counter()
     assert picked(["a" * 460], "a*" * 200 + "b") == []
     assert time.perf_counter() - began < 0.1
+
+
+def test_a_report_of_ten_thousand_numbers_is_not_read_to_its_end():
+    """One more than a chunk may have, so that it is told that some were left out."""
+    values = {f"r{n}": {f"i{m}": 1 for m in range(1_000)} for n in range(5)} | {f"s{n}": 1 for n in range(5_000)}
+    raw = msgspec.json.encode({"a": Measured(values=values, took_ms=1.0)})
+    assert len(numbers(raw)) == MOST_SERIES + 1
