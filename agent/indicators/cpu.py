@@ -32,7 +32,7 @@ CHIPLETS = tuple(f"temp{number}" for number in range(3, 15))
 """Where AMD's driver shows the temperature of each of its up to 12 dies. Source: Linux, Documentation/hwmon/k10temp."""
 
 CORES_ASKED = 4
-"""About so many cores are asked for their frequency: all 256 of a large server would cost more than the rest of the report."""
+"""Cores whose frequency is read, or a few more: asking all 256 of a large server would cost more than the rest."""
 
 MODEL_HOLDS_S = 3600.0
 """A CPU is not changed while the machine runs, and for /proc/cpuinfo the kernel interrupts every core."""
