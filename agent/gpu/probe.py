@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from ctypes import byref
 
 from agent.gpu.nvml import LIBRARY, LOST, RESET_REQUIRED, UNANSWERED, Device, LeftOutError, Library, NvmlError, PciInfo
@@ -142,7 +143,8 @@ def main(note_file: str) -> int:
     # What a library prints must not stand between the answers, and what it breaks must not fill a disk.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError):  # a service's filter of system calls may forbid it
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     probe = Probe(int(note_file))
     for question in sys.stdin:
         try:

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
 from itertools import count
@@ -40,7 +40,7 @@ _KEPT_ADDRESSES = frozenset({"0.0.0.0", "255.255.255.255", "::", "::1"})  # noqa
 
 _PATTERNS: Mapping[str, str] = {
     "pem": r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    "ssh": r"\b(?:ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) +AAAA[A-Za-z0-9+/=]+(?: [^\s\"']+)?",
+    "ssh": r"\b(?:(?:ssh|ecdsa)-[a-z0-9-]{1,40}|sk-[a-z0-9@.-]{1,60}) {1,9}AAAA[A-Za-z0-9+/=]+(?: [^\s\"']+)?",
     "said": r"(?i:\b(?:pass(?:word|wd|phrase)|secret|token|api_?key|credentials?)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]+",
     "token": r"\b(?:rp[a-z]_\w{8,}|eyJ[\w.-]{20,})",
     "named": r"(?i:\bserial(?:[ _-]?(?:number|no|nr))?\.?[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]+",
@@ -193,9 +193,10 @@ class Redactor:
             out.append(plain.upper() if sign.isupper() else plain)
         return "".join(out)
 
-    def _stream(self, signs: str) -> Any:
+    def _stream(self, signs: str) -> Iterator[int]:
+        seed = hmac.digest(self._key, signs.encode(), "sha256")
         for number in count():
-            yield from hmac.digest(self._key, f"{number}:{signs}".encode(), "sha256")
+            yield from hmac.digest(seed, number.to_bytes(4, "big"), "sha256")
 
     def _digest(self, text: str) -> str:
         return hmac.new(self._key, text.lower().encode(), hashlib.sha256).hexdigest()

@@ -57,13 +57,13 @@ _head: msgspec.msgpack.Decoder[_Head] = msgspec.msgpack.Decoder(_Head)
 def encode(frame: Frame, covered: Covered) -> bytes:
     """Return a frame as bytes."""
     head = msgspec.msgpack.encode(_Head(list(frame.names), len(frame.times), covered))
-    moments = np.diff(frame.times, prepend=0).reshape(1, -1)
     there = frame.count > 0
-    most = frame.count.max(axis=0, initial=0).reshape(1, -1)
+    most = frame.count.max(axis=0, initial=0)
     places, low, mean, high = _whole(frame, there)
-    first, steps = low[:, :1], np.diff(low, axis=1)
-    body = [places.astype(np.int8).tobytes()]
-    body += [_packed(one) for one in (moments, most, most - frame.count, first, steps, high - low, mean)]
+    moments = np.stack((np.diff(frame.times, prepend=0), most))
+    # What is read together stands together: one pass over all four is what makes reading quick.
+    rows = np.concatenate((np.diff(low, axis=1, prepend=low[:, :1]), high - low, mean, most - frame.count))
+    body = [places.astype(np.int8).tobytes(), *(_packed(one) for one in (moments, low[:, :1], rows))]
     raw = struct.pack("<I", len(head)) + head + b"".join(body)
     return MAGIC + zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(raw)
 
@@ -115,20 +115,30 @@ def _frame(head: _Head, body: "_Body", wanted: Ints) -> Frame:
     if not moments:
         return EMPTY
     places = body.bytes_of(series)[wanted]
-    times = np.cumsum(body.matrix(1, moments, np.zeros(1, np.int64))[0])
-    most = body.matrix(1, moments, np.zeros(1, np.int64))
-    count = most - body.matrix(series, moments, wanted)
+    steps, most = body.matrix(2, moments, np.arange(2))
     first = body.matrix(series, 1, wanted)
-    low = np.concatenate((first, body.matrix(series, moments - 1, wanted)), axis=1).cumsum(axis=1)
-    high = low + body.matrix(series, moments, wanted)
-    mean = body.matrix(series, moments, wanted)
+    every = np.concatenate([wanted + part * series for part in range(4)])
+    change, spread, mean, less = body.matrix(4 * series, moments, every).reshape(4, len(wanted), moments)
+    low = first + change.cumsum(axis=1)
+    scale = 10.0 ** np.maximum(places, 0)[:, None]
+    values = [low / scale, (MEAN * low + mean) / (scale * MEAN), (low + spread) / scale]
+    bits = places == _BITS
+    if bits.any():
+        for one, whole in zip(values, (low, low + mean, low + spread), strict=True):
+            one[bits] = whole[bits].view(np.float64)
+    count = most - less
     absent = count == 0
-    names = tuple(head.names[at] for at in wanted.tolist())
-    values = [_decimal(low, places, 1), _decimal(_mean(low, mean, places), places, MEAN), _decimal(high, places, 1)]
     if absent.any():
         for one in values:
             one[absent] = np.nan
-    return Frame(names=names, times=times, count=count, low=values[0], mean=values[1], high=values[2])
+    return Frame(
+        names=tuple(head.names[at] for at in wanted.tolist()),
+        times=steps.cumsum(),
+        count=count,
+        low=values[0],
+        mean=values[1],
+        high=values[2],
+    )
 
 
 def _whole(frame: Frame, there: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
@@ -163,20 +173,6 @@ def _filled(values: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np
     return np.where(np.isnan(taken), 0.0, taken) + 0.0
 
 
-def _mean(low: Ints, mean: Ints, places: NDArray[np.int8]) -> Ints:
-    bits = (places == _BITS)[:, None]
-    return np.where(bits, low + mean, MEAN * low + mean)
-
-
-def _decimal(whole: Ints, places: NDArray[np.int8], by: int) -> NDArray[np.float64]:
-    scale = 10.0 ** np.maximum(places, 0)[:, None] * by
-    values: NDArray[np.float64] = whole / scale
-    bits = places == _BITS
-    if bits.any():
-        values[bits] = whole[bits].view(np.float64)
-    return values
-
-
 def _packed(matrix: Ints) -> bytes:
     """Return rows of whole numbers: each row's width in bytes, then the rows of each width together."""
     widths = np.zeros(len(matrix), np.int8)
@@ -207,17 +203,14 @@ class _Body:
         """Return the rows that are wanted."""
         widths = self.bytes_of(rows)
         found = np.zeros((len(wanted), columns), np.int64)
-        own = widths[wanted]
-        counts = np.bincount(widths, minlength=9)
+        own, counts = widths[wanted], np.bincount(widths, minlength=9).tolist()
         for width, kind in _WIDTHS:
-            many = int(counts[width])
-            if not many:
+            if not (many := counts[width]):
                 continue
-            mine = own == width
-            if mine.any():
+            mine = np.flatnonzero(own == width)
+            if len(mine):
                 block = np.frombuffer(self._raw, kind, many * columns, self._at).reshape(many, columns)
                 # The rows of one width stand together, in their order.
-                rank = np.cumsum(widths == width) - 1
-                found[mine] = block[rank[wanted[mine]]]
+                found[mine] = block[np.searchsorted(np.flatnonzero(widths == width), wanted[mine])]
             self._at += many * columns * width
         return found

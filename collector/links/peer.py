@@ -244,7 +244,7 @@ class Peer:
             self._committed,
             lambda: pace.gaps.allows(_now_s()),
         )
-        self._rooms.assessing.joined(hello.hardware_id, clock.ahead_ms / 1000, before, hello.facts)
+        self._rooms.assessing.changed(hello.hardware_id, before, hello.facts)
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
@@ -253,7 +253,7 @@ class Peer:
             match message:
                 case Health():
                     assert self._reporting is not None
-                    self._rooms.watching.heard(self.hardware_id, message.collected_at)
+                    self._rooms.watching.heard(self.hardware_id, message.collected_at, message.age_s)
                     await self._reporting.take(message, self._rooms.now())
                 case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:

@@ -1,4 +1,4 @@
-"""Keeping presence: beats in, transitions out to the ledger; the decisions are in `presence`."""
+"""Keeping presence: beats in, transitions out to the ledger; the decisions are in `transitions`."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,9 @@ from collector.links.presence import (
     Outlook,
     Presence,
     Watch,
-    after,
-    hear,
-    look,
-    rewound,
     status,
 )
+from collector.links.transitions import after, hear, look, rewound
 from collector.links.uptime import ALIVE_EVERY
 from collector.store import commands, presence, runs
 from collector.store.engine import Database
@@ -71,6 +68,7 @@ class Watching:
         self._looked_at = now()
         self._alive_at = now()
         self._run_id = 0
+        self._slept: tuple[datetime, datetime] | None = None
         self._wake = asyncio.Event()
 
     async def load(self) -> None:
@@ -104,8 +102,15 @@ class Watching:
         elif run_before and run_id and run_id != run_before:
             self._watches[hardware_id] = replace(watch, came=watch.came or Cause.AGENT_RESTARTED)
 
-    def heard(self, hardware_id: str, collected_at: datetime) -> None:
-        """Note that an authenticated report of this machine came in just now; its own time is trusted for nothing."""
+    def heard(self, hardware_id: str, collected_at: datetime, age_s: float | None) -> None:
+        """
+        Note that an authenticated report of this machine came in just now.
+
+        Args:
+            hardware_id: Whose.
+            collected_at: When it was made by the machine's clock, which is trusted for nothing.
+            age_s: How long it was kept before it was sent; None for another boot's, which says nothing of the clock.
+        """
         now = self._now()
         if now - self._looked_at >= AWAY_AFTER:
             self._away(now)
@@ -114,7 +119,8 @@ class Watching:
         self._watches[hardware_id], told = hear(watch, now, self._outlook)
         if told:
             self._tell(told)
-        self._clocks[hardware_id] = skew.reported(self._clocks.get(hardware_id), now, collected_at)
+        if age_s is not None:
+            self._clocks[hardware_id] = skew.reported(self._clocks.get(hardware_id), now, collected_at, age_s)
 
     def ended(self, hardware_id: str, cause: Cause, words: str) -> None:
         """Note what was seen of a link's end; a goodbye is not taken back by the close that follows it."""
@@ -129,6 +135,11 @@ class Watching:
         """Return how many machines are in each state."""
         states = [one.presence for one in self._watches.values()]
         return {state.value: states.count(state) for state in Presence}
+
+    def ahead_s(self, hardware_id: str) -> float:
+        """Return by how many seconds a machine's clock is ahead; 0 where nothing is known of it."""
+        clock = self._clocks.get(hardware_id)
+        return (clock.ahead_ms if clock is not None else self._skews_ms.get(hardware_id) or 0) / 1000
 
     @property
     def mass_silence(self) -> bool:
@@ -152,8 +163,8 @@ class Watching:
         now = self._now()
         if now < self._looked_at:
             self._set_back(now)
-        slept = self._looked_at if now - self._looked_at >= AWAY_AFTER else None
-        if slept is not None:
+        if now - self._looked_at >= AWAY_AFTER:
+            self._slept = (self._slept[0] if self._slept else self._looked_at, now)
             self._away(now)
         self._looked_at = now
         due, outlook = look(self._watches.values(), now, self._outlook)
@@ -165,7 +176,7 @@ class Watching:
             self._watches[change.hardware_id] = after(self._watches[change.hardware_id], change)
         self._untold += due
         try:
-            await self._write(now, slept)
+            await self._write(now)
         except Trouble as trouble:
             log.error("presence.not_recorded", code=trouble.code, detail=trouble.detail, waiting=len(self._untold))
 
@@ -173,7 +184,7 @@ class Watching:
         """Write what waits, and that from now on nobody listens here."""
         now = self._now()
         try:
-            await self._write(now, None)
+            await self._write(now)
             async with self._database.write() as conn:
                 await runs.end(conn, self._run_id, now)
         except Trouble as trouble:
@@ -196,23 +207,23 @@ class Watching:
         self._untold += told
         self._wake.set()
 
-    async def _write(self, now: datetime, slept: datetime | None) -> None:
-        due = list(self._untold)
-        alive = now - self._alive_at >= ALIVE_EVERY
+    async def _write(self, now: datetime) -> None:
+        due, slept = list(self._untold), self._slept
+        alive, run_id = now - self._alive_at >= ALIVE_EVERY, self._run_id
         skews = self._changed_skews() if alive else []
         if not (due or alive or slept):
             return
         async with self._database.write() as conn:
             if slept is not None:
-                await runs.end(conn, self._run_id, slept)
-                self._run_id = await runs.begin(conn, now)
-            await runs.alive(conn, self._run_id, now)
+                await runs.end(conn, run_id, slept[0])
+                run_id = await runs.begin(conn, slept[1])
+            await runs.alive(conn, run_id, now)
             await presence.write_skews(conn, skews)
             await presence.record(conn, [_transition(one) for one in due])
             for one in due:
                 if one.to_state in GONE:
                     await commands.silence(conn, one.hardware_id, self._silence_from)
-        self._alive_at = now
+        self._alive_at, self._run_id, self._slept = now, run_id, None
         self._skews_ms.update(skews)
         del self._untold[: len(due)]
         for change in due:

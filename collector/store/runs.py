@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import case, func, insert, literal, select, update
+from sqlalchemy import case, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.links.uptime import Run
@@ -44,7 +44,7 @@ async def between(conn: AsyncConnection, since: datetime, until: datetime) -> li
     columns = collector_run.c
     query = (
         select(columns.started_at, columns.alive_at, columns.stopped_at)
-        .where(columns.started_at < until, func.coalesce(columns.stopped_at, until) >= since)
+        .where(columns.started_at < until, or_(columns.stopped_at.is_(None), columns.stopped_at >= since))
         .order_by(columns.started_at)
     )
     return [Run(**row) for row in (await conn.execute(query)).mappings()]

@@ -1,49 +1,20 @@
 """A report against the thresholds: what is told anew, what is taken back, and what the machine is by it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 
-from collector.verdict import HEALTH, RANK, Event, HealthState, HealthVerdict, Reason, growth, levels, own
+from collector.verdict import HEALTH, Event, HealthState, own
+from collector.verdict.conclusion import reasons, worst_of
 from collector.verdict.memory import EVENTS_AN_HOUR, Look, Memory
+from collector.verdict.rulebook import BY_CODE, RULES, Rulebook
 from collector.verdict.sightings import NOTHING, Rule, Sighting, Sightings, plain
 from collector.verdict.standing import Standing, break_off, over, step
-from collector.verdict.thresholds import THRESHOLDS, Test, Threshold
+from collector.verdict.thresholds import Test, Threshold
 from shared.messages import Absent, Indicators, Measured, Values
 
 GAP_S = 150.0
 """After a longer pause between two reports nothing counts as seen, or as gone, in between."""
 LEFT_OUT = "events_left_out"
-SILENT = "no_reports"
-
-MAKERS: Mapping[Test, Callable[[Threshold], Rule]] = {
-    Test.ABOVE: levels.above,
-    Test.BELOW: levels.below,
-    Test.BEYOND: levels.beyond,
-    Test.TRUE: levels.true,
-    Test.FALSE: levels.false,
-    Test.TEXT: levels.text,
-    Test.SHORT: levels.short,
-    Test.SHARE: levels.share,
-    Test.FALLEN: levels.fallen,
-    Test.GROWN: growth.grown,
-    Test.LASTING: growth.lasting,
-    Test.TOLD: levels.told,
-}
-
-Rulebook = Mapping[str, tuple[tuple[Threshold, Rule], ...]]
-"""By indicator: its thresholds with their rules."""
-
-
-def rulebook(thresholds: Iterable[Threshold]) -> Rulebook:
-    """Make the rules of some thresholds."""
-    made: dict[str, list[tuple[Threshold, Rule]]] = {}
-    for one in thresholds:
-        made.setdefault(one.indicator, []).append((one, MAKERS[one.test](one)))
-    return {indicator: tuple(rules) for indicator, rules in made.items()}
-
-
-RULES = rulebook(THRESHOLDS)
-BY_CODE = {one.code: one for one in THRESHOLDS}
 
 
 def judge(
@@ -266,80 +237,6 @@ def tell(memory: Memory, code: str, said: str, at: datetime) -> list[Event]:
     _tell(memory, threshold, "", standing, before, at, events)
     _conclude(memory, at, events)
     return events
-
-
-def worst_of(memory: Memory) -> HealthState:
-    """Return the worst state that a reason makes of the machine; one on trial makes nothing of it."""
-    worst = HealthState.HEALTHY if memory.judged_at else memory.state
-    for code, standings in memory.standings.items():
-        if not BY_CODE[code].shadow:
-            for one in standings.values():
-                if RANK[one.state] > RANK[worst]:
-                    worst = one.state
-    return worst
-
-
-def reasons(memory: Memory) -> tuple[Reason, ...]:
-    """Return why a machine is not healthy, the worst first, those on trial last."""
-    found = [
-        _reason(BY_CODE[code], item, one)
-        for code, standings in memory.standings.items()
-        for item, one in standings.items()
-        if one.state is not HealthState.HEALTHY
-    ]
-    found.sort(key=lambda one: (one.shadow, -RANK[one.state], one.code, one.item))
-    return tuple(found)
-
-
-def _reason(threshold: Threshold, item: str, standing: Standing) -> Reason:
-    return Reason(
-        code=threshold.code,
-        state=standing.state,
-        words=standing.words,
-        item=item,
-        remedy=threshold.remedy,
-        shadow=threshold.shadow,
-        since=datetime.fromtimestamp(standing.since, UTC),
-    )
-
-
-def verdict(memory: Memory) -> HealthVerdict:
-    """Return what a machine is, and why."""
-    why = reasons(memory)
-    if memory.silent:
-        silent = Reason(
-            code=SILENT,
-            state=HealthState.UNKNOWN,
-            words="nothing is heard of the machine; what follows was so before",
-            remedy="see whether the machine runs and its agent reaches the collector: rackproof-agent doctor",
-            since=datetime.fromtimestamp(memory.since, UTC),
-        )
-        why = (silent, *why)
-    return HealthVerdict(
-        hardware_id=memory.hardware_id,
-        state=memory.state,
-        since=datetime.fromtimestamp(memory.since, UTC),
-        reasons=why,
-        gpus_expected=memory.gpus_expected,
-    )
-
-
-def restored(known: HealthVerdict) -> Memory:
-    """Return the memory of a machine whose verdict was kept: what was told then is not told again."""
-    memory = Memory(
-        hardware_id=known.hardware_id,
-        state=known.state,
-        since=known.since.timestamp(),
-        silent=any(one.code == SILENT for one in known.reasons),
-        fresh=known.state is HealthState.UNKNOWN and not known.reasons,
-        gpus_expected=known.gpus_expected,
-    )
-    for one in known.reasons:
-        if one.code in BY_CODE:
-            since = one.since.timestamp() if one.since is not None else memory.since
-            standings = memory.standings.setdefault(one.code, {})
-            standings[one.item] = Standing(state=one.state, since=since, words=one.words)
-    return memory
 
 
 def rebase(memory: Memory, indicators: Indicators, boot_id: str, rules: Rulebook = RULES) -> None:

@@ -64,6 +64,20 @@ async def test_a_report_the_database_refuses_is_dropped_alone(with_machine):
     assert (writer.committed, writer.refused, writer.depth) == (9, 1, 0)
 
 
+async def test_reports_and_commits_are_counted(with_machine):
+    """What came in, since when the oldest waits, and how long each commit was."""
+    writer = ReportWriter(committing(with_machine), refusing(with_machine), 0.0)
+    assert writer.waiting_since is None
+    for seq in (3, 4):
+        writer.submit(report(seq), lambda _: None)
+    assert (writer.received, writer.committed, writer.depth) == (2, 0, 2)
+    assert writer.waiting_since == NOW + timedelta(seconds=3)
+    await writer.flush()
+    assert (writer.received, writer.committed, writer.waiting_since) == (2, 2, None)
+    assert writer.took.buckets()[-1] == ("+Inf", 1)
+    assert writer.took.total_s > 0
+
+
 async def test_while_the_database_is_away_nothing_is_acknowledged_or_lost(with_machine, monkeypatch):
     """Three failures, then everything at once, in order."""
     monkeypatch.setattr(reports, "RETRY_S", 0.0)

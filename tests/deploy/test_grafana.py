@@ -111,6 +111,22 @@ def test_both_jobs_of_the_shipped_example_are_scraped(fleet):
     assert [(one["health"], one["lastError"]) for one in targets] == [("up", "")] * 2
 
 
+def test_what_happened_is_counted(fleet):
+    """Two machines that joined, their reports, and a command that was done."""
+    prometheus, _ = fleet
+    for least, expression in (
+        (2, 'rackproof_joins_total{outcome="joined"}'),
+        (2, 'rackproof_machines{presence="online"}'),
+        (10, "rackproof_reports_received_total"),
+        (10, "rackproof_reports_committed_total"),
+        (1, "rackproof_commit_duration_seconds_count"),
+        (1, 'rackproof_commands_ended_total{kind="access_grant",state="succeeded"}'),
+        (1, "rackproof_chore_last_success_timestamp_seconds{chore='expire'}"),
+    ):
+        (series,) = prometheus.query(expression)
+        assert float(series["value"][1]) >= least, expression
+
+
 def test_every_series_that_an_alert_looks_at_is_there(fleet):
     """With the labels that it asks for: an alert on a name that nobody has never fires."""
     prometheus, _ = fleet

@@ -36,7 +36,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.load.monitors import EVERY_S, Peer, started
-from tests.system.harness import Agent, Collector, children, environment
+from tests.system.harness import Agent, Collector, environment, family, memory_mb
 
 PSS_MB, CPU_S_A_MINUTE, START_S = 45.0, 0.05, 0.5
 """Goals: about what node_exporter costs, a fifth of what the peers in Python cost."""
@@ -60,25 +60,6 @@ class Row:
         self.pss_mb: float | None = None
         self.cpu_s_a_minute: float | None = None
         self.remark = remark
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it, at this moment."""
-    found = [pid]
-    for one in found:
-        found += [child for child in children(one) if child not in found]
-    return found
-
-
-def memory_mb(pids: Sequence[int], kind: str) -> float:
-    """Return processes' resident ("Rss") or proportional ("Pss") set size in MB (10^6). Source: proc(5), smaps_rollup."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):  # a child that ended meanwhile has none
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith(f"{kind}:"):
-                    total += int(line.split()[1])
-    return total * 1024 / 1e6
 
 
 def cpu_s(pids: Sequence[int]) -> float:

@@ -107,16 +107,19 @@ async def measure(machines: int) -> None:
         async with TestServer(app) as server:
             late: list[float] = []
             watching = asyncio.create_task(held_up(late))
-            print(f"{'':10} {'s':>6} {'MB':>7} {'lines':>9}   event loop late, ms: p99, most")
+            print(f"{'':10} {'s':>6} {'CPU s':>6} {'MB':>7} {'lines':>9}   event loop late, ms: p99, most")
             await asyncio.sleep(2)
-            print(f"{'no scrape':36}   {lateness(late)}")
+            print(f"{'no scrape':43}   {lateness(late)}")
             for encoding in ("gzip", "gzip", "gzip", "identity", "identity"):
                 late.clear()
+                began_s = time.process_time()
                 argv = [sys.executable, "-c", FETCH, str(server.make_url("/metrics/machines")), token, encoding]
                 client = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
                 out, _ = await client.communicate()
+                cpu_s = time.process_time() - began_s
                 took, size, lines = out.split()
-                print(f"{encoding:10} {float(took):6.2f} {int(size) / 1e6:7.2f} {int(lines):9}   {lateness(late)}")
+                figures = f"{float(took):6.2f} {cpu_s:6.2f} {int(size) / 1e6:7.2f} {int(lines):9}"
+                print(f"{encoding:10} {figures}   {lateness(late)}")
             watching.cancel()
         await database.close()
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")

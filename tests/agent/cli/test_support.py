@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from agent.indicators import Indicator
 from agent.inventory import facts, hardware_id
 from agent.plugins import load
 from agent.support.bundle import Bundle, bundle, redactor_for, unpack, write
+from agent.support.files import without_names
 from agent.support.redaction import Kind, Redactor
 from shared.codes import Code, Trouble
 
@@ -273,6 +275,32 @@ def test_the_kernel_log_keeps_what_is_counted_and_no_name_in_it(copied: Callable
     assert made.taken_out[Kind.MESSAGE] == 4
 
 
+def test_files_of_keys_are_never_in_a_bundle_and_users_are_whoever_is_logged_in() -> None:
+    """Whatever reads them; and a user whom only a directory service knows is a user too."""
+    never = (
+        "/etc/shadow",
+        "/root/x",
+        "/home/a/.ssh/id_ed25519",
+        "/var/lib/rackproof-agent/agent.key",
+        "/etc/ssl/x.pem",
+    )
+    answers = Answers(
+        users=("jd", "ldapuser"), listings={"/home/a": (".ssh", "x")}, refused={"text": {"/etc/gshadow": 13}}
+    )
+    texts = {
+        "/proc/uptime": "1.0\n",
+        "/run/systemd/sessions/3": "USER=ldapuser\nCLASS=user\n",
+        **dict.fromkeys(never, "x"),
+    }
+    files, left = without_names(texts, answers, Redactor(KEY))
+    assert set(files) == {"/proc/uptime", "/run/systemd/sessions/3"}
+    assert left.users is not None
+    assert all(user.startswith("user-") for user in left.users)
+    assert len(set(left.users)) == 2
+    assert f"USER={left.users[1]}\n" in files["/run/systemd/sessions/3"]
+    assert left.listings["/home/a"] == ("x",)
+
+
 def redacted(text: str) -> str:
     redactor = Redactor(KEY)
     redactor.know(Kind.HOST, "node7")
@@ -296,6 +324,30 @@ def redacted(text: str) -> str:
 def test_what_names_nothing_stays(text: str) -> None:
     """PCI addresses, times, versions, counters, loopback."""
     assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "a",
+        "A1",
+        "0:",
+        "ssh-",
+        "password = ",
+        "password ",
+        "-----BEGIN PRIVATE KEY-----",
+        "1.",
+        "serial",
+        "aB3+",
+        "eyJ-",
+        "GPU-",
+    ],
+)
+def test_a_text_takes_no_longer_than_its_length(sign: str) -> None:
+    """Whatever it is: a tenant may have made some of it, such as the names of his processes."""
+    began_s = time.process_time()
+    redacted(sign * (100_000 // len(sign)))
+    assert time.process_time() - began_s < 3
 
 
 def test_a_made_up_value_has_the_shape_of_the_real_one_and_is_always_the_same() -> None:

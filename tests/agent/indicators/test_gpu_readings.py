@@ -106,7 +106,7 @@ def test_a_driver_s_counters_of_time_become_shares(asked: GpuChild, control: Con
     """Held down by heat all the time since the last read, by power not at all; an old driver has its own way to count."""
     first = asked.ask()
     kept = {gpu.uuid: gpu.counters for gpu in first.gpus}
-    control.say("value field270 1 9e15", "value nvmlDeviceGetViolationStatus 2 5")
+    control.say("value field270 1 9e15", "value nvmlDeviceGetViolationStatus 0 5")
     second = asked.ask()
     one, other = second.gpus
     assert parse_shares(one, kept[one.uuid], (0,)) == {
@@ -170,6 +170,16 @@ def test_a_gpu_without_its_driver_is_told_with_the_one_it_has() -> None:
     """None, or another: a GPU given to a virtual machine has vfio-pci."""
     assert without_nvml(1, set(), "install it") == "1 NVIDIA GPU on the PCI bus, no driver loaded: install it"
     assert without_nvml(8, {"vfio-pci"}, "why") == "8 NVIDIA GPUs on the PCI bus, driver vfio-pci: why"
+
+
+def test_a_gpu_given_to_a_virtual_machine_is_no_missing_driver(bench: Callable) -> None:
+    """Its kernel driver is named, as the bus tells it."""
+    machine = bench("no-driver")
+    links = machine.answers("links")
+    links |= {f"/sys/bus/pci/devices/0000:0{n}:00.0/driver": "../../../bus/pci/drivers/vfio-pci" for n in (1, 2)}
+    machine.answer(links=links)
+    values = indicator.read(machine.host, None).values
+    assert values["probe"].startswith("2 NVIDIA GPUs on the PCI bus, driver vfio-pci: libnvidia-ml.so.1 is missing")
 
 
 def test_a_call_is_left_out_longer_each_time_and_then_the_whole_gpu() -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from sqlalchemy import text
 
-from collector.history.gaps import Cause, Gap
+from collector.history.gaps import Gap, GapCause
 from tests.collector.recorded import EVERY, a_report, closed, commit, joined, reports
 
 HW = "/v1/machines/hw_1/health"
@@ -206,7 +206,7 @@ async def test_what_is_missing_stands_in_the_history_and_by_itself(served, datab
         outbox_id="ob_1",
         first_seq=2,
         last_seq=9,
-        cause=Cause.DISK_FULL,
+        cause=GapCause.DISK_FULL,
         started_at=start,
         ended_at=start + 9 * EVERY,
     )

@@ -21,12 +21,9 @@ from collector.links.presence import (
     Outlook,
     Presence,
     Watch,
-    after,
-    assess,
-    hear,
-    look,
     status,
 )
+from collector.links.transitions import after, assess, hear, look
 from shared.records import ProviderAgentStatus
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

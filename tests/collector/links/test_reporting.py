@@ -68,7 +68,7 @@ class Site:
         if newest is None or newest.outbox_id != outbox_id:
             await joined(self.database, outbox_id)
         hello = structs.replace(HELLO, outbox_id=outbox_id, boot_id=boot_id)
-        assessing = Assessing(self.database, Feed(), lambda: self.now, lambda _: False)
+        assessing = Assessing(self.database, Feed(), lambda: self.now, lambda _: False, lambda _: 0.0)
         acknowledged = self.acknowledged
         return Reporting(
             self.writer,

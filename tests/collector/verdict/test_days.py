@@ -5,7 +5,8 @@ import random
 import msgspec
 
 from collector.verdict import HealthState
-from collector.verdict.judging import rebase, restored, verdict
+from collector.verdict.conclusion import restored, verdict
+from collector.verdict.judging import rebase
 from tests.collector.verdict.watched import BUS, GPUS, WELL, Watched, as_indicators, with_changes
 
 

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.verdict import HealthState
-from collector.verdict.judging import RULES, judge, verdict
+from collector.verdict.conclusion import verdict
+from collector.verdict.judging import judge
 from collector.verdict.memory import MOST_ITEMS, MOST_STANDING, Memory
+from collector.verdict.rulebook import RULES
 from collector.verdict.thresholds import Test
 from tests.collector.known import NOW
 from tests.collector.verdict.watched import GPUS, WELL, Watched, as_indicators, by_gpu, with_changes
@@ -29,7 +31,7 @@ READINGS = sorted(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_whatever_an_agent_sends_is_judged(data) -> None:
     """No value of any kind, in any reading, raises; and the verdict can be stored and shown."""

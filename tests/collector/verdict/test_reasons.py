@@ -3,7 +3,7 @@
 import pytest
 
 from collector.verdict import HealthState
-from collector.verdict.judging import BY_CODE
+from collector.verdict.rulebook import BY_CODE
 from collector.verdict.thresholds import THRESHOLDS, WINDOWED, Test
 from tests.collector.verdict.watched import BUS, EVERY_S, GPUS, WELL, Watched, by_gpu, with_changes
 
@@ -286,3 +286,13 @@ def test_every_threshold_has_a_source_and_a_remedy() -> None:
         assert len(one.source) >= 10, one.code
         assert len(one.remedy) >= 10, one.code
         assert "no vendor names a limit" not in one.source or one.shadow or one.code in JUDGED_ANYWAY, one.code
+
+
+def test_a_count_that_starts_again_is_growth_unless_it_is_a_lifetime_s() -> None:
+    """A driver that was loaded anew counts from 0; a disk's own count falls only with another disk."""
+    machine = Watched()
+    machine.during(600, WELL)
+    machine.report(with_changes({"memory.corrected_errors": {"mc0": 11}, "smart.reallocated_sectors": {"sda": 3}}))
+    told = machine.told()
+    assert set(told) == {("memory_corrected", "mc0")}
+    assert told["memory_corrected", "mc0"].words.startswith("memory errors corrected within a day: 11;")

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from collector.verdict import HealthState
-from collector.verdict.judging import judge, reasons
+from collector.verdict.conclusion import reasons
+from collector.verdict.judging import judge
 from collector.verdict.memory import Memory
 from shared.messages import Indicators
 from tests.collector.known import NOW

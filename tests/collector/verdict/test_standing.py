@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.verdict import RANK, HealthState
-from collector.verdict.judging import judge, rulebook
+from collector.verdict.judging import judge
 from collector.verdict.memory import EVENTS_AN_HOUR, Memory
+from collector.verdict.rulebook import rulebook
 from collector.verdict.standing import Standing, over, step
 from collector.verdict.thresholds import Test, Threshold
 from tests.collector.known import NOW
@@ -19,7 +20,7 @@ MOST_AN_HOUR = 20
 """Each fall of a state takes ten minutes of nothing nearer, so six an hour, each with at most two rises before it."""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(1, 400), STATES), min_size=1, max_size=300), st.sampled_from([0.0, 60.0, 300.0]))
 def test_no_series_makes_more_than_a_few_changes_an_hour(series, hold_s) -> None:
     """However a value swings around its limits, and however often it is looked at."""
@@ -34,7 +35,7 @@ def test_no_series_makes_more_than_a_few_changes_an_hour(series, hold_s) -> None
         assert sum(began <= at < began + 3600 for at in changed) <= MOST_AN_HOUR
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(STATES, min_size=1, max_size=40), STATES)
 def test_what_lasts_is_told_in_the_end(past, lasting) -> None:
     """Whatever came before: a state that is seen for long enough is what is told."""
@@ -49,7 +50,7 @@ def test_what_lasts_is_told_in_the_end(past, lasting) -> None:
     assert over(standing) is (lasting is HealthState.HEALTHY)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(90, 100), min_size=50, max_size=240), st.integers(25, 120))
 def test_a_disk_around_its_limit_makes_no_flood(values, every_s) -> None:
     """The same through the whole of judging: reasons and the machine's state together."""
@@ -113,3 +114,16 @@ def test_worse_outranks_unknown_and_unknown_outranks_degraded() -> None:
     """What is known to be broken counts more than what is not known."""
     order = [HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNKNOWN, HealthState.UNHEALTHY]
     assert sorted(RANK, key=lambda state: RANK[state]) == order
+
+
+def test_what_is_told_is_what_was_seen_all_the_time() -> None:
+    """A state that swings above another is told as the lower one, and on its way back as the higher one."""
+    well, degraded, unhealthy = HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNHEALTHY
+    standing = Standing()
+    for now, seen in ((0, unhealthy), (30, degraded), (60, unhealthy)):
+        step(standing, seen, now, 60.0, GONE_S)
+    assert standing.state is degraded
+    standing = Standing(state=unhealthy)
+    for now, seen in ((0, well), (300, degraded), (600, well)):
+        step(standing, seen, now, 60.0, GONE_S)
+    assert standing.state is degraded

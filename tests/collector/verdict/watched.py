@@ -4,7 +4,8 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 
 from collector.verdict import Event, Reason
-from collector.verdict.judging import judge, reasons
+from collector.verdict.conclusion import reasons
+from collector.verdict.judging import judge
 from collector.verdict.memory import Memory
 from shared.messages import Absent, Failed, Indicators, Measured
 from tests.collector.known import NOW
