@@ -4,7 +4,7 @@ import asyncio
 from importlib.metadata import version
 from pathlib import Path
 
-from agent import identity, inventory
+from agent import heap, identity, inventory
 from agent.config import Settings, prepare
 from agent.gpu.child import GpuChild
 from agent.health import Sampler
@@ -36,6 +36,7 @@ def run(settings: Settings) -> None:
     from agent.daemon import Daemon  # noqa: PLC0415
     from agent.plugins import load  # noqa: PLC0415
 
+    heap.one_arena()
     logs.configure(json={"json": True, "text": False}.get(settings.log), level=settings.log_level)
     host = own_host(settings)
     subjects = load(indicators, "INDICATOR", indicators.Indicator)

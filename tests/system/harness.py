@@ -98,7 +98,7 @@ class Collector(Program):
         self.ask("PUT", "/v1/users/usr_1", USER)
         return self
 
-    def await_ready(self, limit_s: float = 20) -> None:
+    def await_ready(self, limit_s: float = 60) -> None:
         ends = time.monotonic() + limit_s
         while time.monotonic() < ends:
             with contextlib.suppress(OSError, Refused):

@@ -30,7 +30,7 @@ READINGS = sorted(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_whatever_an_agent_sends_is_judged(data) -> None:
     """No value of any kind, in any reading, raises; and the verdict can be stored and shown."""
