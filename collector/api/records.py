@@ -50,7 +50,7 @@ TRUTHS = frozenset({"flagged"})
 """Those of them that are true or false."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}\Z")
-_FOREIGN = "cursor is not one of ours; take `next` of the page before"
+FOREIGN = "cursor is not one of ours; take `next` of the page before"
 
 
 class Records:
@@ -202,7 +202,7 @@ def page_in(request: web.Request) -> tuple[int, str | None]:
     try:
         return limit, base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise Trouble(Code.INVALID, _FOREIGN) from error
+        raise Trouble(Code.INVALID, FOREIGN) from error
 
 
 def numbered_page_in(request: web.Request) -> tuple[int, int | None]:
@@ -216,7 +216,7 @@ def numbered_page_in(request: web.Request) -> tuple[int, int | None]:
     if cursor is None:
         return limit, None
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise Trouble(Code.INVALID, _FOREIGN)
+        raise Trouble(Code.INVALID, FOREIGN)
     return limit, int(cursor)
 
 

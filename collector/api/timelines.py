@@ -87,7 +87,7 @@ class Timeline(Struct, frozen=True, kw_only=True):
         times: The moments.
         series: The values.
         unmatched: What was asked for and no series in the range fits.
-        gaps: What is missing in the range, newest first.
+        gaps: What is missing in the range, newest first; the first thousand, /health/gaps has them all.
         unreadable: Parts that are lost to this answer.
     """
 
