@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-# The tool that reads uv.lock; installed into the environment itself.
+# The tool that reads uv.lock; installed into the environment itself. It leaves no bytecode unless told to, and then every
+# start of a program compiles all its libraries again, twice the work of the start itself.
 UV      = $(BIN)/uv
 ARGS   ?=
 # A few processes: most of the tests' time is waiting for programs to start. Each file's tests stay together.
@@ -24,7 +25,7 @@ $(VENV)/ready: pyproject.toml uv.lock
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	@$(UV) sync --quiet --frozen --extra collector
+	@$(UV) sync --quiet --frozen --compile-bytecode --extra collector
 	@touch $@
 
 demo: env        ## run collector and agent here, with a wipe; ONCE=1 to end by itself
@@ -47,13 +48,13 @@ format: env      ## format the code
 	$(BIN)/ruff check --fix .
 
 services: env    ## install the servers that some tests start (they skip without)
-	$(UV) sync --quiet --frozen --extra collector --group services
+	$(UV) sync --quiet --frozen --compile-bytecode --extra collector --group services
 
 reference: env   ## write the page of all readings from the indicators themselves
 	@$(BIN)/rackproof-agent indicators --markdown > agent/indicators/REFERENCE.md
 
 bench: env       ## measure the agent's cost beside its peers (SECONDS=300)
-	$(UV) sync --quiet --frozen --extra collector --group bench --group services
+	$(UV) sync --quiet --frozen --compile-bytecode --extra collector --group bench --group services
 	$(BIN)/python tests/load/agent_cost.py --seconds $(or $(SECONDS),300)
 
 bench-cpu: env   ## how far runs of the CPU benchmark lie apart, beside sysbench, 7-Zip and stress-ng (5 min each; ARGS)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agent import identity, inventory, keys
+from agent import heap, identity, inventory, keys
 from agent.benchmarking import account, answer, figures, network_of, run_benchmarks
 from agent.benchmarks import Network, Request
 from agent.config import Settings, digest
@@ -111,7 +111,7 @@ class Daemon:
                 group.create_task(self._link.run(), name="link"),
                 group.create_task(self._worker.run(), name="worker"),
                 group.create_task(self._measure_lag(), name="lag"),
-                group.create_task(self._report(), name="first-report"),
+                group.create_task(self._first_report(), name="first-report"),
             ]
             await stop.wait()
             self._schedule.stop()
@@ -157,6 +157,11 @@ class Daemon:
         else:
             self._mail.notify()
         self._say()
+        heap.tidy()
+
+    async def _first_report(self) -> None:
+        await self._report()
+        heap.set_apart()
 
     async def _inventory(self) -> None:
         facts = await asyncio.to_thread(inventory.facts, self._host)

@@ -11,6 +11,7 @@ included, of
 - rackproof-agent: connected to a collector on loopback, all indicators, one report in 15 s;
 - its peers (`monitors.py`), at the same pace: node_exporter, netdata, zabbix-agent2, collectd, glances.
 
+Programs in Python find their bytecode, as pip leaves it where it installs them; without it each start compiles all again.
 The agent's start is the import of everything its daemon is made of, and `python -X importtime` names the slowest parts
 of it; a peer's start is only `--version` or its like, less than its whole start. What glances and netdata spend grows
 with the number of processes, so that is printed too. A peer that is not installed has a row that says so. Exit 1 when a
@@ -60,6 +61,12 @@ class Row:
         self.pss_mb: float | None = None
         self.cpu_s_a_minute: float | None = None
         self.remark = remark
+
+
+def keep_bytecode(folder: Path) -> None:
+    """Let this run's programs keep their bytecode in a folder of their own, whatever the checkout does with its."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def cpu_s(pids: Sequence[int]) -> float:
@@ -228,6 +235,7 @@ def main() -> int:
     cleanup: list[Callable[[], object]] = [stop.set]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
+            keep_bytecode(Path(folder, "bytecode"))
             agent, collector = agent_up(Path(folder))
             cleanup += [agent.kill, collector.kill]
             assert agent.process is not None

@@ -1,4 +1,4 @@
-"""The process's memory is handed out so that it does not grow with the number of threads it has had."""
+"""The process's memory does not grow with the threads it has had, nor with what it has read."""
 
 import subprocess
 import sys
@@ -26,13 +26,31 @@ for one in threads:
 print(len(set(places)))
 """
 
+TUPLES = """
+import sys
+from agent.heap import set_apart, tidy
+tidy()
+set_apart()
+before = sys.getallocatedblocks()
+for _ in range(1000):
+    tuple(number for number in range(3))
+    if sys.argv[1] == "tidy":
+        tidy()
+print(sys.getallocatedblocks() - before)
+"""
 
-def arenas(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", THREADS, how], capture_output=True, text=True, check=True)
+
+def printed(program: str, how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is glibc's")
 def test_threads_share_one_arena() -> None:
     """Without the setting four threads at once get memory from several, each of which would fill up for itself."""
-    assert (arenas("as it comes") > 1, arenas("one")) == (True, 1)
+    assert (printed(THREADS, "as it comes") > 1, printed(THREADS, "one")) == (True, 1)
+
+
+def test_freed_tuples_are_given_back() -> None:
+    """What Python keeps of them for reuse, and never reuses, does not pile up from report to report."""
+    assert printed(TUPLES, "tidy") < 50
