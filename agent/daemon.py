@@ -22,7 +22,7 @@ from agent.journal import Journal
 from agent.link import Link, tls_context
 from agent.outbox import Outbox
 from agent.outcomes import Signatory
-from agent.path import Path
+from agent.path import NetworkPath
 from agent.privileged import Wiper, wiper_argv
 from agent.schedule import Schedule
 from agent.status import write_status
@@ -80,7 +80,7 @@ class Daemon:
         self._tenants = tenants(self._journal.of_kinds(PRIVILEGED_KINDS))
         self._link_state = "starting"
         self._lag_ms = 0.0
-        self._way = Path()
+        self._path = NetworkPath()
         self._sampler = make_sampler(self._own)
         self._worker = Worker(
             self._pinned, self._journal, self._doers(), self._signatory.failure, self._mail.pass_on, self._on_answer
@@ -93,7 +93,7 @@ class Daemon:
             on_command=self._worker.take,
             on_intervals=self._on_intervals,
         )
-        self._link = Link(ends, self._mail, self._tls, self._on_link, self._way)
+        self._link = Link(ends, self._mail, self._tls, self._on_link, self._path)
         self._schedule = Schedule(self._report, self._inventory)
 
     async def run(self) -> None:
@@ -185,7 +185,7 @@ class Daemon:
             "dropped_samples": self._outbox.dropped(),
             "configuration_hash": digest(self._settings),
         }
-        return {"agent": agent, "network": self._way.readings()}
+        return {"agent": agent, "network": self._path.readings()}
 
     def _machine(self) -> Machine:
         return Machine(

@@ -11,7 +11,7 @@ import structlog
 
 from agent.backoff import wait_s
 from agent.conversation import Conversation, Ends, Mail
-from agent.path import Path as Way
+from agent.path import NetworkPath
 from shared.codes import Code, Trouble
 from shared.messages import MAX_MESSAGE_BYTES, SUBPROTOCOL
 
@@ -32,17 +32,17 @@ class Link:
         mail: What wants to be sent.
         tls: How the collector's certificate is checked; None for the system's authorities.
         on_state: Takes the link's state in words: "online", or why not.
-        way: Looks at the open connection.
+        path: Looks at the open connection.
     """
 
     def __init__(
-        self, ends: Ends, mail: Mail, tls: ssl.SSLContext | None, on_state: Callable[[str], None], way: Way
+        self, ends: Ends, mail: Mail, tls: ssl.SSLContext | None, on_state: Callable[[str], None], path: NetworkPath
     ) -> None:
         self._ends = ends
         self._mail = mail
         self._tls = tls
         self._on_state = on_state
-        self._way = way
+        self._path = path
 
     async def run(self) -> None:
         """Connect, talk, wait, and again; ends only by cancellation."""
@@ -72,7 +72,7 @@ class Link:
                     ssl=self._tls if self._tls is not None else True,
                 ) as socket,
             ):
-                with self._way.over(socket.get_extra_info("socket")):
+                with self._path.over(socket.get_extra_info("socket")):
                     await talk.through(socket, limit)
         except aiohttp.WSServerHandshakeError as error:
             trouble = Trouble(Code.COLLECTOR_UNREACHABLE, f"HTTP {error.status} {error.message}"[:200])

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
@@ -90,7 +91,7 @@ class Outbox:
     def lose(self, trouble: Trouble) -> int:
         """Give a number to a report that could not be kept, so that it is missed; return the number."""
         self._last_seq += 1
-        scarce = shutil.disk_usage(self._database.path.parent).free < SCARCE_BYTES or "full" in trouble.detail
+        scarce = "full" in trouble.detail or _is_full(self._database.path.parent)
         self._losses.add(self._last_seq, self._last_seq, LossReason.DISK_FULL if scarce else LossReason.DISK_FAILED)
         return self._last_seq
 
@@ -142,3 +143,11 @@ class Outbox:
     def _number(self, name: str) -> int:
         with self._database.transaction() as sql:
             return int(sql.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether a file system has no room; one that does not even tell has other troubles."""
+    try:
+        return shutil.disk_usage(folder).free < SCARCE_BYTES
+    except OSError:
+        return False

@@ -33,7 +33,7 @@ def parse_path(looks: "deque[tuple[float, TcpInfo]]") -> Values:
     return values
 
 
-class Path:
+class NetworkPath:
     """
     The link's connection, whichever is open. Used by the event loop's thread alone.
 

@@ -44,15 +44,22 @@ class Assessing:
         feed: Told of every change.
         now: The collector's clock.
         gone: Whether a machine is offline, by presence.
+        ahead_s: By how many seconds a machine's clock is ahead, by presence.
     """
 
     def __init__(
-        self, database: Database, feed: Feed, now: Callable[[], datetime], gone: Callable[[str], bool]
+        self,
+        database: Database,
+        feed: Feed,
+        now: Callable[[], datetime],
+        gone: Callable[[str], bool],
+        ahead_s: Callable[[str], float],
     ) -> None:
         self._database = database
         self._feed = feed
         self._now = now
         self._gone = gone
+        self._ahead_s = ahead_s
         self._machines: dict[str, Memory] = {}
         self._events: list[Event] = []
         self._changed: set[str] = set()
@@ -76,11 +83,6 @@ class Assessing:
         states = [one.state for one in self._machines.values()]
         return {state.value: states.count(state) for state in HealthState}
 
-    def joined(self, hardware_id: str, skew_s: float, before: Facts, facts: Facts) -> None:
-        """Take what a machine's hello says."""
-        self._memory(hardware_id).skew_s = skew_s
-        self.changed(hardware_id, before, facts)
-
     def changed(self, hardware_id: str, before: Facts, facts: Facts) -> None:
         """Take what a machine says it is; another hardware than before is told."""
         said = changes(before, facts)
@@ -96,10 +98,8 @@ class Assessing:
             return
         if len(self._events) >= MOST_WAITING or at.timestamp() < judged_at <= report.received_at.timestamp():
             return
-        ahead_s = (report.collected_at - report.received_at).total_seconds()
         expected = memory.gpus_expected
-        skew_s = max(ahead_s, memory.skew_s) if ahead_s > 0 else memory.skew_s
-        events = judge(memory, indicators, at, report.boot_id, skew_s)
+        events = judge(memory, indicators, at, report.boot_id, self._ahead_s(report.hardware_id))
         self._take_in(report.hardware_id, events)
         if memory.gpus_expected != expected or (memory.standings and self._stale(report.hardware_id, at)):
             self._changed.add(report.hardware_id)

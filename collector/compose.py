@@ -46,6 +46,7 @@ from collector.history.tiers import tiers
 from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
+from collector.links.pace import Paces
 from collector.links.peer import Rooms
 from collector.links.presence import GONE
 from collector.links.watching import Watching
@@ -145,7 +146,7 @@ def assemble(
     writer = ReportWriter(commit, refuse, settings.commit_every_s)
     feed, kept = Feed(), tiers(timedelta(hours=settings.health_kept_h))
     watching = Watching(database, feed, utc_now, FROM[State.UNKNOWN])
-    assessing = Assessing(database, feed, utc_now, _gone(watching))
+    assessing = Assessing(database, feed, utc_now, _gone(watching), watching.ahead_s)
     mode, server = Mode(settings.challenge_mode), measuring(settings.bandwidth_server, settings.bandwidth_server_key)
     judging = Judging(mode, server.public_key if server is not None else None)
     results = Results(database, evidence, keys.link, utc_now, judging)
@@ -160,6 +161,7 @@ def assemble(
             assessing=assessing,
             results=results,
             now=utc_now,
+            paces=Paces(settings.heartbeat_s),
         )
     )
     observing = Observing(database)

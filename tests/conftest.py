@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import postgres
 from tests.bucket import Bucket
 from tests.bucket import program as bucket_program
+
+# How long an example takes says more about the machine's other tenants than about the code.
+settings.register_profile("rackproof", deadline=None)
+settings.load_profile("rackproof")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.documents import BandwidthTicket, MeasuringServer, sign
 from shared.envelope import Envelope
+from tests.bucket import free_port
 from tests.certificates import self_signed
-from tests.system.harness import Program, free_port, program, wait_for
+from tests.system.harness import Program, program, wait_for
 
 
 class Bandwidth(Program):

@@ -7,12 +7,12 @@ whether this program can do its work here; whether the machine is well is for th
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
 from agent.config import Settings
-from agent.host import Host
+from agent.host import Host, Usage
 from shared.codes import Trouble
 
 
@@ -121,3 +121,14 @@ def problem(code: str, value: str, *, remedy: str, limit: str = "") -> Finding:
 def advice(code: str, value: str, *, remedy: str, limit: str = "") -> Finding:
     """Return that something could be better."""
     return Finding(state=State.ADVICE, code=code, value=value, limit=limit, remedy=remedy)
+
+
+def nearest(host: Host, directory: str) -> tuple[str, Usage] | None:
+    """Return a directory, or the nearest one above it that is there, and how full its file system is."""
+    path = PurePosixPath(directory)
+    for place in map(str, (path, *path.parents)):
+        try:
+            return place, host.usage(place)
+        except OSError:
+            continue
+    return None

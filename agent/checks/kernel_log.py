@@ -33,7 +33,7 @@ def judge(opened: OSError | None, drop_in: str | None, *, root: bool) -> Finding
         f"sudo systemctl edit rackproof-agent; write into it, a line each: [Service] {HANDED_OVER} "
         f"DeviceAllow={DEVICE} r; then: sudo systemctl restart rackproof-agent"
     )
-    value = "root may; the agent's user is not handed it" if opened is None else f"{DEVICE}: {opened.strerror}"
+    value = "root may; an agent that is not root is not handed it" if opened is None else f"{DEVICE}: {opened.strerror}"
     return advice("kernel_log_closed", value, limit=limit, remedy=remedy)
 
 

@@ -1,8 +1,6 @@
 """Space: whether the file system of the state has room."""
 
-from pathlib import PurePosixPath
-
-from agent.checks import Check, Finding, Group, Scene, fine, problem, unknown
+from agent.checks import Check, Finding, Group, Scene, fine, nearest, problem, unknown
 from agent.host import Usage
 
 LEAST_BYTES = 500_000_000
@@ -35,13 +33,9 @@ def judge(directory: str, found: Usage | None) -> Finding:
 
 def look(scene: Scene) -> Finding:
     """Ask the file system that the state is on, or will be."""
-    path = PurePosixPath(scene.settings.state_dir)
-    for place in (path, *path.parents):
-        try:
-            return judge(str(path), scene.host.usage(str(place)))
-        except OSError:
-            continue
-    return judge(str(path), None)
+    directory = scene.settings.state_dir
+    there = nearest(scene.host, directory)
+    return judge(directory, there[1] if there is not None else None)
 
 
 CHECK = Check(

@@ -1,10 +1,9 @@
 """State directory: whether the agent can keep there what must outlive it, and nobody else can look in."""
 
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from agent.checks import Check, Finding, Group, Scene, fine, problem, unknown
-from agent.host import Host
+from agent.checks import Check, Finding, Group, Scene, fine, nearest, problem, unknown
 
 LIMIT = "writable, the agent's alone"
 
@@ -38,7 +37,8 @@ def judge(directory: str, mode: int | None, *, there: bool, writable: bool, root
 def look(scene: Scene) -> Finding:
     """Look at the directory, or at the nearest one above it; nothing is written to find out."""
     directory = scene.settings.state_dir
-    existing = nearest(scene.host, directory)
+    there = nearest(scene.host, directory)
+    existing = there[0] if there is not None else "/"
     return judge(
         directory,
         _mode(directory),
@@ -46,18 +46,6 @@ def look(scene: Scene) -> Finding:
         writable=scene.host.writable(existing),
         root=scene.root,
     )
-
-
-def nearest(host: Host, directory: str) -> str:
-    """Return the directory or the nearest one above it that exists."""
-    path = PurePosixPath(directory)
-    for place in (path, *path.parents):
-        try:
-            host.usage(str(place))
-        except OSError:
-            continue
-        return str(place)
-    return "/"
 
 
 def _mode(directory: str) -> int | None:

@@ -22,9 +22,6 @@ from agent.plugins import load
 from shared.command_line import Exit
 from shared.messages import Absent, Facts, Failed, Indicators, Measured, Scalar, Values
 
-BETWEEN_LOOKS_S = 1.0
-"""Rates need two looks; a second shows a load without making anybody wait."""
-
 FACT_WORDS = {
     "gpu_model": "GPU",
     "cpu_model": "CPU",

@@ -20,7 +20,7 @@ from agent.backoff import wait_s as pause_s
 from agent.gpu.answer import Answer, Named, Refusal, UnreadableError
 from agent.gpu.process import DONE, PROBE, Call, EndedError, Process
 from agent.gpu.sparing import Spared, active, spare
-from agent.host import PATIENCE_S, Gpu, Gpus, GpuUnreadable
+from agent.host import PATIENCE_S, SHORT_UUID, Gpu, Gpus, GpuUnreadable
 
 HANGS_AFTER_S = 10.0
 """A call that takes longer is not waited for: attaching a GPU that nobody else holds takes up to 3 s."""
@@ -39,7 +39,6 @@ CLOSES_S = 1.0
 
 _STEP_S, _YIELD_S = 0.2, 0.001
 """Longest time for which one question keeps the others out, and the gap that lets them in."""
-SHORT = len("GPU-8932f937")
 
 
 class GpuChild:
@@ -277,7 +276,7 @@ class GpuChild:
 
 def _named(call: Call) -> str:
     """Return a call as people read it, the GPU by its short name."""
-    return f"{call.name} of {call.about[:SHORT]}" if call.about else call.name
+    return f"{call.name} of {call.about[:SHORT_UUID]}" if call.about else call.name
 
 
 def _clock_time(call: Call) -> str:

@@ -64,6 +64,12 @@ class Gpu(Struct, frozen=True, kw_only=True):
     counters: dict[str, float] = {}
 
 
+SHORT_UUID = len("GPU-8932f937")
+"""Enough of a UUID to name a GPU of one machine; in full it would be half of every report.
+
+Source: CUDA C++ Programming Guide, CUDA_VISIBLE_DEVICES, which takes the same abbreviation."""
+
+
 class Gpus(Struct, frozen=True, kw_only=True):
     """
     NVML's answer: the GPUs it sees and the driver's version.

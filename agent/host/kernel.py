@@ -20,7 +20,7 @@ DEVICE = "/dev/kmsg"
 _NUMBERS = (1, 11)
 """Source: Linux, Documentation/admin-guide/devices.txt."""
 
-REMEDY = "have systemd hand it over: copy deploy/systemd/rackproof-agent.service.d/kernel-log.conf"
+REMEDY = "have systemd hand it over; rackproof-agent doctor kernel_log says how"
 
 MOST_MESSAGES, LONGEST_S = 20_000, 0.5
 """Of one read; the rest is for the next. The usual buffer holds a few thousand, at 2 µs each."""

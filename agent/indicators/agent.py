@@ -35,7 +35,7 @@ INDICATOR = Indicator(
         "version": "the agent's version",
         "loop_lag_ms": "how late the agent's event loop ran its timers, at most, since the last report",
         "outbox_depth": "reports that wait for the collector's acknowledgement",
-        "dropped_samples": "reports dropped because the outbox was full, since the agent started",
+        "dropped_samples": "reports dropped because the outbox was full, ever",
         "configuration_hash": "the settings in force, by digest",
     },
 )

@@ -32,7 +32,7 @@ CHIPLETS = tuple(f"temp{number}" for number in range(3, 15))
 """Where AMD's driver shows the temperature of each of its up to 12 dies. Source: Linux, Documentation/hwmon/k10temp."""
 
 CORES_ASKED = 4
-"""Cores whose frequency is read: asking all 256 of a large server would cost more than the rest of the report."""
+"""Cores whose frequency is read, or a few more: asking all 256 of a large server would cost more than the rest."""
 
 MODEL_HOLDS_S = 3600.0
 """A CPU is not changed while the machine runs, and for /proc/cpuinfo the kernel interrupts every core."""
@@ -232,7 +232,7 @@ INDICATOR = Indicator(
         "load_5": "the same over 5 minutes",
         "load_15": "the same over 15 minutes",
         "pressure_some_percent": "time in which a task waited for a CPU, since the last read (PSI)",
-        "frequency_mhz": "mean frequency of up to five cores (cpufreq)",
+        "frequency_mhz": "mean frequency of a few cores (cpufreq)",
         "frequency_max_mhz": "highest frequency of those cores (cpufreq: cpuinfo_max_freq)",
         "temperature_celsius": "by sensor: package, die of a package, or thermal zone (hwmon, thermal)",
         "throttle_count": "times each package got too hot since boot (thermal_throttle)",

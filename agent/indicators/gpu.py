@@ -5,16 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from agent.host import Gpu, Gpus, GpuUnreadable, Host, pci
+from agent.host import SHORT_UUID, Gpu, Gpus, GpuUnreadable, Host, pci
 from agent.indicators import EVERY_REPORT_S, Indicator, Items, NotHere, Reading, without_nothing
 from shared.messages import Values
 
 WAIT_S = 0.4
 """How long a report waits for NVML; what comes later is in the next one. So no heartbeat is late for NVML's sake."""
-SHORT_UUID = len("GPU-8932f937")
-"""Enough of a UUID to name a GPU of one machine; in full it would be half of every report.
-
-Source: CUDA C++ Programming Guide, CUDA_VISIBLE_DEVICES, which takes the same abbreviation."""
 
 READS = 10
 """Reads of which a share is made where the driver does not count the time itself."""

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
 from collector.api.ranges import Wanted, only, range_in, wanted_in
-from collector.api.records import key_in
+from collector.api.records import FOREIGN, MOST_ROWS, cursor_of, key_in, page_in
 from collector.api.routing import Answer, Caller, Page, Route, truth, whole
 from collector.api.timelines import GapShown, SeriesName, Timeline, opened, shown, timeline
 from collector.history.gaps import Gap, silence
@@ -17,10 +18,11 @@ from collector.history.series import parts
 from collector.history.tiers import DAY, Tier
 from collector.store import gaps, health, history
 from collector.store.engine import Connection, Database
-from collector.store.gaps import GapRow
+from collector.store.gaps import GapRow, Place
 from collector.store.health import Newest
 from collector.store.history import Logged
 from shared.codes import Code, Trouble
+from shared.messages import storable
 
 MOST_SAMPLES = 1_000
 MOST_GAPS = 1_000
@@ -46,6 +48,25 @@ class Latest(Struct, frozen=True, kw_only=True):
     indicators: Any
 
 
+class Sample(Struct, frozen=True, kw_only=True):
+    """A whole report. `collected_at`: by the machine's clock; `at`: the same by the collector's."""
+
+    hardware_id: str
+    outbox_id: str
+    seq: int
+    boot_id: str
+    collected_at: datetime
+    received_at: datetime
+    at: datetime
+    indicators: Any
+
+
+class Samples(Struct, frozen=True, kw_only=True):
+    """A machine's whole reports; those of closed hours are in its history."""
+
+    items: tuple[Sample, ...]
+
+
 class History:
     """
     Serves health over time.
@@ -69,10 +90,18 @@ class History:
         """Return the operations on health."""
         samples = {"hours": "how far back, 1 to 48", "limit": f"at most, 1 to {MOST_SAMPLES}"}
         fine = {"resolution": "raw, 1m, 15m, 1h; auto unless given", "series": "names with commas between; * is any"}
-        missing = {"limit": f"at most, 1 to {MOST_GAPS}", "filled": "true to show also what came in after all"}
+        missing = {
+            "limit": f"gaps at once, 1 to {MOST_ROWS}; the silence that goes on stands before those of the first page",
+            "cursor": "next of the page before",
+            "filled": "true to show also what came in after all",
+        }
         return [
             _route(
-                "", self.samples, "A machine's whole reports of the hour that is not closed, newest first.", samples
+                "",
+                self.samples,
+                "A machine's whole reports of the hour that is not closed, newest first.",
+                samples,
+                Samples,
             ),
             _route("/latest", self.latest, "A machine's newest health report.", {}, Latest),
             _route("/history", self.history, "A machine's health over time, in columns.", RANGE | fine, Timeline),
@@ -89,8 +118,8 @@ class History:
         key, until = key_in(request), self._now() + timedelta(seconds=1)
         async with self._database.read() as conn:
             await _known(conn, key)
-            rows: list[Any] = await health.history(conn, key, until - timedelta(hours=hours), until, limit)
-        return Answer(body={"items": rows})
+            rows = await health.history(conn, key, until - timedelta(hours=hours), until, limit)
+        return Answer(body=Samples(items=tuple(Sample(**row) for row in rows)))
 
     async def latest(self, request: web.Request, _caller: Caller) -> Answer:
         """Show a machine's newest report."""
@@ -117,9 +146,10 @@ class History:
         async with self._database.read() as conn:
             row = await _known(conn, key_in(request))
             logged, chunks = await self._stored(conn, row.hardware_id, wanted)
-            missing = await self._missing(conn, row, wanted.start, wanted.end, MOST_GAPS, filled=False)
+            missing = await gaps.of(conn, row.hardware_id, wanted.start, wanted.end, MOST_GAPS, filled=False)
         kept_since = now - wanted.tier.kept
-        body = await asyncio.to_thread(timeline, row.hardware_id, wanted, kept_since, logged, chunks, missing)
+        found: list[Gap | GapRow] = [*self._open(row, wanted.end), *missing]
+        body = await asyncio.to_thread(timeline, row.hardware_id, wanted, kept_since, logged, chunks, found)
         return Answer(body=body)
 
     async def series(self, request: web.Request, _caller: Caller) -> Answer:
@@ -144,13 +174,16 @@ class History:
 
     async def gaps(self, request: web.Request, _caller: Caller) -> Answer:
         """Show what is missing."""
-        only(request, (*RANGE, "limit", "filled"))
+        only(request, (*RANGE, "limit", "cursor", "filled"))
         start, end = range_in(request, self._now(), DAY)
-        limit, filled = whole(request, "limit", 100, MOST_GAPS), truth(request, "filled")
+        (limit, cursor), filled = page_in(request), truth(request, "filled")
+        after = _place_in(cursor) if cursor is not None else None
         async with self._database.read() as conn:
             row = await _known(conn, key_in(request))
-            found = await self._missing(conn, row, start, end, limit, filled=filled)
-        return Answer(body=Page(items=tuple(shown(one) for one in found[:limit]), next=None))
+            found = await gaps.of(conn, row.hardware_id, start, end, limit + 1, filled=filled, after=after)
+        page: list[Gap | GapRow] = [*self._open(row, end), *found[:limit]] if after is None else [*found[:limit]]
+        later = _cursor_after(found[limit - 1]) if len(found) > limit else None
+        return Answer(body=Page(items=tuple(map(shown, page)), next=later))
 
     async def _stored(
         self, conn: Connection, hardware_id: str, wanted: Wanted
@@ -164,13 +197,23 @@ class History:
             raise Trouble(Code.RANGE_TOO_LARGE, f"more than {MOST_BYTES >> 20} MB are kept of it", "less time")
         return logged, await history.chunks(conn, hardware_id, *span)
 
-    async def _missing(
-        self, conn: Connection, row: Newest, start: datetime, end: datetime, limit: int, *, filled: bool
-    ) -> list[Gap | GapRow]:
-        newest = health.followed(row)
-        open_now = silence(row.hardware_id, newest, self._every, self._now())
-        known = await gaps.of(conn, row.hardware_id, start, end, limit, filled=filled)
-        return [*([open_now] if open_now is not None and open_now.started_at < end else []), *known]
+    def _open(self, row: Newest, end: datetime) -> list[Gap]:
+        """Return the silence that goes on, if there is one that began before the end of a range."""
+        found = silence(row.hardware_id, health.followed(row), self._every, self._now())
+        return [found] if found is not None and found.started_at < end else []
+
+
+def _place_in(cursor: str) -> Place:
+    try:
+        place = msgspec.json.decode(cursor, type=Place)
+        storable(place.ended_at)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Trouble(Code.INVALID, FOREIGN) from error
+    return place
+
+
+def _cursor_after(last: GapRow) -> str:
+    return cursor_of(msgspec.json.encode(Place(last.ended_at, last.outbox_id, last.first_seq)).decode())
 
 
 def _into(at: datetime, tier: Tier) -> int:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from aiohttp import web
 from msgspec import Struct
 
-from collector.api.ranges import only, time_in
-from collector.api.records import cursor_of, key_in, page_in
+from collector.api.ranges import BEGINNING, only, time_in
+from collector.api.records import MOST_ROWS, cursor_of, key_in, numbered_page_in
 from collector.api.routing import OWNERS, Answer, Caller, Route
 from collector.links.uptime import By, Period, Uptime, away, rows, uptime
 from collector.store import fleet, presence, runs
@@ -19,7 +19,6 @@ MOST_UPTIME_ROWS = 400
 LONGEST_DAYS = {By.DAY: 1, By.MONTH: 31}
 USUAL = {By.DAY: timedelta(days=30), By.MONTH: timedelta(days=365)}
 MOST_AWAY = 400
-BEGINNING = datetime.fromisoformat("1970-01-01T00:00:00Z")
 FROM_TO = {"from": "not before this: a day in UTC or a time with its offset", "to": "before this; now when left out"}
 
 
@@ -71,7 +70,7 @@ class PresenceLedger:
                 roles=OWNERS,
                 summary="A machine's presence now, and its ledger of changes with their causes, newest first.",
                 answers=PresenceShown,
-                query={**FROM_TO, "limit": "entries at once, 1 to 500", "cursor": "next of the page before"},
+                query={**FROM_TO, "limit": f"entries at once, 1 to {MOST_ROWS}", "cursor": "next of the page before"},
             ),
             Route(
                 method="GET",
@@ -87,11 +86,8 @@ class PresenceLedger:
     async def presence(self, request: web.Request, caller: Caller) -> Answer:
         """Show a machine's presence."""
         only(request, ("from", "to", "limit", "cursor"))
-        key, now, (limit, cursor) = key_in(request), self._now(), page_in(request)
+        key, now, (limit, before) = key_in(request), self._now(), numbered_page_in(request)
         since, until = time_in(request, "from", BEGINNING), time_in(request, "to", now)
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            raise Trouble(Code.INVALID, "cursor is not one of ours; take `next` of the page before")
-        before = int(cursor) if cursor is not None else None
         async with self._database.read() as conn:
             live = await _seen(conn, key, caller)
             found = await presence.events(conn, key, limit + 1, since=since, until=until, before=before)

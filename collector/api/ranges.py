@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 from msgspec import Struct
@@ -16,7 +16,10 @@ MOST_MOMENTS = 20_000
 """Moments of an answer: a week by the minute, or two years by the hour."""
 MOST_PATTERNS, LONGEST_PATTERN = 100, 500
 AUTO = "auto"
-DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before anything was recorded."""
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -59,7 +62,7 @@ def time_in(request: web.Request, name: str, otherwise: datetime) -> datetime:
     remedy = "like 2026-05-01 or 2026-05-01T12:00:00Z; a + of an offset is written %2B in an address"
     try:
         # A day is its first moment in UTC.
-        found = datetime.fromisoformat(f"{text}T00:00:00Z" if DAY.fullmatch(text) else text)
+        found = datetime.fromisoformat(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
         storable(found)
     except ValueError as error:
         raise Trouble(Code.INVALID, f"{name} is not a time: {text[:40]!r}", remedy) from error

@@ -50,6 +50,7 @@ TRUTHS = frozenset({"flagged"})
 """Those of them that are true or false."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}\Z")
+FOREIGN = "cursor is not one of ours; take `next` of the page before"
 
 
 class Records:
@@ -201,7 +202,22 @@ def page_in(request: web.Request) -> tuple[int, str | None]:
     try:
         return limit, base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise Trouble(Code.INVALID, "cursor is not one of ours; take `next` of the page before") from error
+        raise Trouble(Code.INVALID, FOREIGN) from error
+
+
+def numbered_page_in(request: web.Request) -> tuple[int, int | None]:
+    """
+    Return how many rows of a numbered list are asked for, and the number before which they start.
+
+    Raises:
+        Trouble: `invalid`.
+    """
+    limit, cursor = page_in(request)
+    if cursor is None:
+        return limit, None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise Trouble(Code.INVALID, FOREIGN)
+    return limit, int(cursor)
 
 
 def page_of(rows: list[Any], limit: int, key: str) -> Page[Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -18,6 +19,10 @@ from shared.codes import Code, Trouble
 
 MOST_STREAMS = 100
 """Open at once in this process; each may have a thousand changes waiting."""
+MOST_OF_ONE = 10
+"""Open at once for one provider, whatever tokens he has, or for one token of the marketplace's own."""
+KEPT_FREE = 20
+"""Of all, for those who look after everybody's machines: providers together do not get these."""
 HEARTBEAT_S = 15.0
 """A comment when nothing else is said, so that a proxy does not take the stream for dead."""
 WRITE_S = 10.0
@@ -44,7 +49,7 @@ class Stream:
     def __init__(self, feed: Feed, database: Database) -> None:
         self._feed = feed
         self._database = database
-        self._open = 0
+        self._open: Counter[str] = Counter()
         # Numbers of another process mean nothing here.
         self._epoch = secrets.token_hex(4)
 
@@ -70,8 +75,8 @@ class Stream:
         only(request, ("kind", "hardware_id"))
         kinds = frozenset(words_in(request, "kind", ChangeKind)) or frozenset(ChangeKind)
         hardware_id = request.query.get("hardware_id", "")
-        if self._open >= MOST_STREAMS:
-            raise Trouble(Code.SLOW_DOWN, f"{MOST_STREAMS} streams are open, which is the most")
+        whose = caller.customer_id or caller.token_id
+        self._refuse_too_many(whose, MOST_STREAMS if caller.customer_id is None else MOST_STREAMS - KEPT_FREE)
 
         seen: dict[str, bool] = {}
 
@@ -88,9 +93,21 @@ class Stream:
                     seen[change.hardware_id] = await fleet.owner(conn, change.hardware_id) == caller.customer_id
             return seen[change.hardware_id]
 
-        return Answer(body=None, stream=lambda: self._serve(request, wanted))
+        return Answer(body=None, stream=lambda: self._serve(request, wanted, whose))
 
-    async def _serve(self, request: web.Request, wanted: _Wanted) -> web.StreamResponse:
+    def _refuse_too_many(self, whose: str, most: int) -> None:
+        """
+        See that there is room for one more.
+
+        Raises:
+            Trouble: `slow_down`.
+        """
+        if self._open[whose] >= MOST_OF_ONE:
+            raise Trouble(Code.SLOW_DOWN, f"{MOST_OF_ONE} streams are open for you, which is the most")
+        if self._open.total() >= most:
+            raise Trouble(Code.SLOW_DOWN, f"{most} streams are open, which is the most")
+
+    async def _serve(self, request: web.Request, wanted: _Wanted, whose: str) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -99,7 +116,7 @@ class Stream:
                 "X-Accel-Buffering": "no",
             }
         )
-        self._open += 1
+        self._open[whose] += 1
         try:
             with self._feed.subscribed() as subscription:
                 # Within the subscription: what changes from here on is told.
@@ -114,7 +131,8 @@ class Stream:
             # Whatever it is, the client comes back and learns that it has missed something.
             log.info("stream.lost", detail=repr(error))
         finally:
-            self._open -= 1
+            self._open[whose] -= 1
+            self._open += Counter()  # without those that have none
         return response
 
     async def _pass_on(self, response: web.StreamResponse, subscription: Subscription, wanted: _Wanted) -> None:

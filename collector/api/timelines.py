@@ -12,7 +12,7 @@ from msgspec import Struct
 from collector.api.ranges import Wanted
 from collector.history import chunk
 from collector.history.frame import Floats, Frame, between, fold, merged, of_reports
-from collector.history.gaps import WORDS, Cause, Gap
+from collector.history.gaps import WORDS, Gap, GapCause
 from collector.history.series import chosen, numbers, readings, unfit
 from collector.history.tiers import Resolution, Tier, to_ms
 from collector.store.gaps import GapRow
@@ -53,7 +53,7 @@ class GapShown(Struct, frozen=True, kw_only=True):
         filled_at: When the last of them came in after all; null while they are missing.
     """
 
-    cause: Cause
+    cause: GapCause
     words: str
     started_at: datetime
     ended_at: datetime | None
@@ -87,7 +87,7 @@ class Timeline(Struct, frozen=True, kw_only=True):
         times: The moments.
         series: The values.
         unmatched: What was asked for and no series in the range fits.
-        gaps: What is missing in the range, newest first.
+        gaps: What is missing in the range, newest first; the first thousand, /health/gaps has them all.
         unreadable: Parts that are lost to this answer.
     """
 
@@ -116,7 +116,7 @@ class SeriesName(Struct, frozen=True, kw_only=True):
 def shown(gap: Gap | GapRow) -> GapShown:
     """Return a gap as the API shows it."""
     missing = gap.last_seq - gap.first_seq + 1
-    cause = Cause(gap.cause)
+    cause = GapCause(gap.cause)
     return GapShown(
         cause=cause,
         words=WORDS[cause],

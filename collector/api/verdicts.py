@@ -9,8 +9,9 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from collector.api.auditing import note
-from collector.api.records import key_in
-from collector.api.routing import ADMINS, Answer, Caller, Page, Route, body_of, whole
+from collector.api.ranges import BEGINNING, only, time_in
+from collector.api.records import MOST_ROWS, key_in, numbered_page_in, page_of
+from collector.api.routing import ADMINS, Answer, Caller, Page, Route, body_of
 from collector.assessing import Assessing
 from collector.store import verdicts
 from collector.store.engine import Database
@@ -21,10 +22,7 @@ from collector.verdict.own import MOST_GPUS
 from collector.verdict.rulebook import BY_CODE
 from collector.verdict.thresholds import THRESHOLDS, Threshold
 from shared.codes import Code, Trouble
-from shared.records import Moment
 
-MOST_EVENTS = 500
-USUAL_EVENTS = 100
 CODES = frozenset({HEALTH, LEFT_OUT}) | BY_CODE.keys()
 """What an event may be about."""
 
@@ -73,9 +71,9 @@ class Verdicts:
                 answers=Page[EventRow],
                 summary="What came and went of a machine's reasons, the newest first.",
                 query={
-                    "since": "only what was seen at this time or later, such as 2026-05-01T12:00:00Z",
+                    "since": "not before this: a day in UTC or a time with its offset",
                     "code": "only events of this reason; health for the machine as a whole",
-                    "limit": f"events at once, 1 to {MOST_EVENTS}",
+                    "limit": f"events at once, 1 to {MOST_ROWS}",
                     "cursor": "next of the page before",
                 },
             ),
@@ -99,6 +97,7 @@ class Verdicts:
 
     async def verdict(self, request: web.Request, _caller: Caller) -> Answer:
         """Show a machine's verdict."""
+        only(request, ())
         return Answer(body=await self._found(key_in(request)))
 
     async def _found(self, key: str) -> HealthVerdict:
@@ -110,21 +109,19 @@ class Verdicts:
 
     async def events(self, request: web.Request, _caller: Caller) -> Answer:
         """Show a machine's events."""
-        key, limit = key_in(request), whole(request, "limit", USUAL_EVENTS, MOST_EVENTS)
-        if unknown := set(request.query) - {"since", "code", "limit", "cursor"}:
-            raise Trouble(Code.INVALID, f"no filter {min(unknown)[:40]!r}; there are code and since")
-        before = whole(request, "cursor", 1, 10**9 - 1) if "cursor" in request.query else None
-        code = request.query.get("code")
+        only(request, ("since", "code", "limit", "cursor"))
+        key, (limit, before) = key_in(request), numbered_page_in(request)
+        since, code = time_in(request, "since", BEGINNING), request.query.get("code")
         if code is not None and code not in CODES:
             raise Trouble(Code.INVALID, f"no reason {code[:40]!r}; /v1/health/reasons has them all")
         await self._found(key)
         async with self._database.read() as conn:
-            rows = await verdicts.events(conn, key, since=_since(request), code=code, before=before, limit=limit + 1)
-        shown, more = rows[:limit], len(rows) > limit
-        return Answer(body=Page(items=tuple(shown), next=str(shown[-1].event_id) if more else None))
+            rows = await verdicts.events(conn, key, since=since, code=code, before=before, limit=limit + 1)
+        return Answer(body=page_of(rows, limit, "event_id"))
 
-    async def reasons(self, _request: web.Request, _caller: Caller) -> Answer:
+    async def reasons(self, request: web.Request, _caller: Caller) -> Answer:
         """Show the catalogue."""
+        only(request, ())
         return Answer(body=Catalogue(items=THRESHOLDS))
 
     async def expect(self, request: web.Request, caller: Caller) -> Answer:
@@ -144,20 +141,3 @@ class Verdicts:
             )
         self._assessing.expect_gpus(key, asked.gpus_expected)
         return Answer(body=msgspec.structs.replace(before, gpus_expected=asked.gpus_expected))
-
-
-def _since(request: web.Request) -> Moment | None:
-    """
-    Return the time of the query's `since`.
-
-    Raises:
-        Trouble: `invalid`.
-    """
-    text = request.query.get("since")
-    if text is None:
-        return None
-    try:
-        # A plus sign that was not escaped arrives as a space.
-        return msgspec.convert(text.replace(" ", "+"), Moment)
-    except msgspec.ValidationError as error:
-        raise Trouble(Code.INVALID, "since is a time with its zone, such as 2026-05-01T12:00:00Z") from error

@@ -87,19 +87,6 @@ def decode(raw: bytes, choose: Callable[[Sequence[str]], Sequence[int]] | None =
         raise Trouble(Code.HISTORY_UNREADABLE, f"{type(error).__name__}: {error}"[:200]) from error
 
 
-def names_of(raw: bytes) -> list[str]:
-    """
-    Return the names of a chunk's series.
-
-    Raises:
-        Trouble: `history_unreadable`.
-    """
-    try:
-        return _opened(raw)[0].names
-    except (zstandard.ZstdError, msgspec.MsgspecError, struct.error, ValueError) as error:
-        raise Trouble(Code.HISTORY_UNREADABLE, f"{type(error).__name__}: {error}"[:200]) from error
-
-
 def _opened(raw: bytes) -> tuple[_Head, "_Body"]:
     if not raw.startswith(MAGIC):
         raise ValueError("not a chunk of a format that this version knows")

@@ -16,7 +16,11 @@ LEAST = BEATS * timedelta(seconds=Intervals().heartbeat_s)
 """Below this nothing is called missing: an agent that starts while the collector is away knows no other heartbeat."""
 
 
-class Cause(StrEnum):
+MOST_BEFORE = 20_000
+"""Reports before a machine's first one that it can have made and kept: an outbox has no room for more."""
+
+
+class GapCause(StrEnum):
     """
     Why reports are missing.
 
@@ -37,16 +41,16 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
-WORDS: dict[Cause, str] = {
-    Cause.SILENT: "nothing has come since; why is known when the machine is back",
-    Cause.AGENT_STOPPED: "the machine was up, but its agent made no reports: stopped, started anew or held up",
-    Cause.MACHINE_DOWN: "the machine was off or started anew",
-    Cause.DISK_FULL: "made, but the machine's disk was full",
-    Cause.DISK_FAILED: "made, but the machine's disk could not be written",
-    Cause.OUTBOX_FULL: "kept while the collector could not be reached, until there was no room for more",
-    Cause.OUTBOX_LOST: "the agent's state was lost, with the reports that waited in it",
-    Cause.REFUSED: "the collector's database did not take them",
-    Cause.UNKNOWN: "made, and never delivered; the agent does not tell why",
+WORDS: dict[GapCause, str] = {
+    GapCause.SILENT: "nothing has come since; why is known when the machine is back",
+    GapCause.AGENT_STOPPED: "the machine was up, but its agent made no reports: stopped, started anew or held up",
+    GapCause.MACHINE_DOWN: "the machine was off or started anew",
+    GapCause.DISK_FULL: "made, but the machine's disk was full",
+    GapCause.DISK_FAILED: "made, but the machine's disk could not be written",
+    GapCause.OUTBOX_FULL: "kept while the collector could not be reached, until there was no room for more",
+    GapCause.OUTBOX_LOST: "the agent's state was lost, with the reports that waited in it",
+    GapCause.REFUSED: "the collector's database did not take them",
+    GapCause.UNKNOWN: "made, and never delivered; the agent does not tell why",
 }
 
 
@@ -68,7 +72,7 @@ class Gap(Struct, frozen=True, kw_only=True):
     outbox_id: str
     first_seq: int
     last_seq: int
-    cause: Cause
+    cause: GapCause
     started_at: datetime
     ended_at: datetime | None
 
@@ -111,14 +115,15 @@ def between(
     first = 1 if fresh or before is None else before.seq + 1
     if newer.seq < first:
         return ()
-    started_at = before.at if before is not None else newer.at - (newer.seq - first) * every
+    # A machine may begin with any number; how long it takes to make so many is bounded all the same.
+    started_at = before.at if before is not None else newer.at - min(newer.seq - first, MOST_BEFORE) * every
     lost = before is not None and fresh
     gap = Gap(
         hardware_id=hardware_id,
         outbox_id=newer.outbox_id,
         first_seq=first,
         last_seq=newer.seq - 1,
-        cause=Cause.OUTBOX_LOST if lost else Cause.UNKNOWN,
+        cause=GapCause.OUTBOX_LOST if lost else GapCause.UNKNOWN,
         started_at=started_at,
         ended_at=newer.at,
     )
@@ -127,7 +132,7 @@ def between(
     if before is None or newer.at - before.at <= patience(every):
         return ()
     down = before.boot_id != newer.boot_id
-    cause = Cause.OUTBOX_LOST if lost else Cause.MACHINE_DOWN if down else Cause.AGENT_STOPPED
+    cause = GapCause.OUTBOX_LOST if lost else GapCause.MACHINE_DOWN if down else GapCause.AGENT_STOPPED
     return (structs.replace(gap, cause=cause),)
 
 
@@ -140,7 +145,7 @@ def silence(hardware_id: str, newest: Followed | None, every: timedelta, now: da
         outbox_id=newest.outbox_id,
         first_seq=newest.seq + 1,
         last_seq=newest.seq,
-        cause=Cause.SILENT,
+        cause=GapCause.SILENT,
         started_at=newest.at,
         ended_at=None,
     )
@@ -168,7 +173,7 @@ def without(gap: Gap, seqs: Sequence[int], times: Sequence[datetime]) -> tuple[G
 
 def _explained(gap: Gap, told: Iterable[Told]) -> tuple[Gap, ...]:
     """Cut a gap where the agent tells of numbers in it, each piece with its cause and its share of the time."""
-    pieces: list[tuple[int, int, Cause]] = []
+    pieces: list[tuple[int, int, GapCause]] = []
     at = gap.first_seq
     for one in sorted(told, key=lambda one: one.first):
         first, last = max(one.first, at), min(one.last, gap.last_seq)
@@ -183,7 +188,7 @@ def _explained(gap: Gap, told: Iterable[Told]) -> tuple[Gap, ...]:
     return tuple(_piece(gap, *one) for one in pieces)
 
 
-def _piece(gap: Gap, first: int, last: int, cause: Cause) -> Gap:
+def _piece(gap: Gap, first: int, last: int, cause: GapCause) -> Gap:
     assert gap.ended_at is not None
     share = (gap.ended_at - gap.started_at) / (gap.missing + 1)
     started_at = gap.started_at + (first - gap.first_seq) * share
@@ -191,7 +196,7 @@ def _piece(gap: Gap, first: int, last: int, cause: Cause) -> Gap:
     return structs.replace(gap, first_seq=first, last_seq=last, cause=cause, started_at=started_at, ended_at=ended_at)
 
 
-def _cause(reason: str) -> Cause:
+def _cause(reason: str) -> GapCause:
     """Return the cause behind an agent's word; one of a newer agent is not known here."""
-    known = {Cause.DISK_FULL, Cause.DISK_FAILED, Cause.OUTBOX_FULL}
-    return next((one for one in known if one.value == reason), Cause.UNKNOWN)
+    known = {GapCause.DISK_FULL, GapCause.DISK_FAILED, GapCause.OUTBOX_FULL}
+    return next((one for one in known if one.value == reason), GapCause.UNKNOWN)

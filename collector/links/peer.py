@@ -14,9 +14,11 @@ from aiohttp import WSMsgType, web
 from collector.assessing import Assessing
 from collector.keyring import Keyring
 from collector.links import skew
+from collector.links.acknowledging import Acknowledging
 from collector.links.admission import Counters, join
 from collector.links.delivering import Delivering
 from collector.links.dispatch import State
+from collector.links.pace import Pace, Paces
 from collector.links.presence import Cause
 from collector.links.reporting import Reporting
 from collector.links.skew import Clock
@@ -30,7 +32,6 @@ from shared.codec import decode, encode
 from shared.codes import Code, Trouble
 from shared.messages import (
     Accepted,
-    Ack,
     FactsChanged,
     Goodbye,
     Health,
@@ -78,6 +79,7 @@ class Rooms:
     assessing: Assessing
     results: Results
     now: Callable[[], datetime]
+    paces: Paces = field(default_factory=Paces)
     joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_OUTCOMES, 0)))
     closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_CLOSE_OF, 0)))
     not_stored: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AWAY, 0)))
@@ -101,6 +103,9 @@ class Peer:
         self._orders = Delivering(rooms.database, rooms.now, self._send)
         self._reporting: Reporting | None = None
         self._unconfirmed: int | None = None
+        self._pace: Pace | None = None
+        self._slowed = False
+        self._acknowledging = Acknowledging(self._send)
         self._closed_with: int | None = None
         self._challenged_at = rooms.now()
         self._log = log.bind(address=address)
@@ -119,7 +124,8 @@ class Peer:
                         await enter(self)
                         sender = asyncio.create_task(self._orders.run(), name=f"commands-{self.hardware_id}")
                     if sender is not None:
-                        limit.reschedule(asyncio.get_running_loop().time() + SILENT_S)
+                        await self._slow_down(len(frame.data))
+                        limit.reschedule(_now_s() + SILENT_S)
         except TimeoutError:
             await self.close(CloseCode.GOING_AWAY, Trouble(Code.SLOW_DOWN, "nothing was heard for too long"))
         except ConnectionError as error:
@@ -208,6 +214,10 @@ class Peer:
         if known.revoked:
             raise Trouble(Code.REVOKED)
         counters = join(Counters(confirmed=known.join_confirmed, offered=known.join_offered), hello.join_counter)
+        # Only who is the machine itself spends its allowance: a stranger or a copy could else shut it out.
+        pace = self._pace = self._rooms.paces.of(hello.hardware_id)
+        if not pace.joins.allows(_now_s()):
+            raise Trouble(Code.SLOW_DOWN, "too many links opened")
         async with self._rooms.database.write() as conn:
             newest = await health.newest_followed(conn, hello.hardware_id)
             before = await links.offer_join(
@@ -225,9 +235,16 @@ class Peer:
             )
         every = timedelta(seconds=self._rooms.intervals.heartbeat_s)
         self._reporting = Reporting(
-            self._rooms.writer, self._rooms.assessing, hello, newest, clock.behind, every, self._committed
+            self._rooms.writer,
+            self._rooms.assessing,
+            hello,
+            newest,
+            clock.behind,
+            every,
+            self._committed,
+            lambda: pace.gaps.allows(_now_s()),
         )
-        self._rooms.assessing.joined(hello.hardware_id, clock.ahead_ms / 1000, before, hello.facts)
+        self._rooms.assessing.changed(hello.hardware_id, before, hello.facts)
         return counters.offered
 
     async def _deliver(self, message: Message) -> None:
@@ -236,7 +253,7 @@ class Peer:
             match message:
                 case Health():
                     assert self._reporting is not None
-                    self._rooms.watching.heard(self.hardware_id, message.collected_at)
+                    self._rooms.watching.heard(self.hardware_id, message.collected_at, message.age_s)
                     await self._reporting.take(message, self._rooms.now())
                 case FactsChanged(facts=facts):
                     async with self._rooms.database.write() as conn:
@@ -270,16 +287,23 @@ class Peer:
                 await links.confirm_join(conn, self.hardware_id, self._unconfirmed)
             self._unconfirmed = None
 
+    async def _slow_down(self, size_bytes: int) -> None:
+        """Let a machine wait that sends more than any honest one: what is not read it cannot send."""
+        assert self._pace is not None
+        wait_s = self._pace.wait_s(size_bytes, _now_s())
+        if wait_s > 0:
+            if not self._slowed:
+                self._slowed = True
+                self._log.warning("link.slowed", code=Code.SLOW_DOWN, detail="more messages than an agent has to send")
+            await asyncio.sleep(wait_s)
+
     def _committed(self, report: Report) -> None:
         if not self._socket.closed:
-            task = asyncio.ensure_future(self._send(Ack(up_to_seq=report.seq)))
-            task.add_done_callback(_noticed)
+            self._acknowledging.committed(report)
 
     async def _send(self, message: Message) -> None:
         await self._socket.send_str(encode(message).decode())
 
 
-def _noticed(task: "asyncio.Task[None]") -> None:
-    """A link that ended before its acknowledgement needs none: the agent asks again. Anything else is a defect."""
-    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ConnectionError):
-        log.error("ack.not_sent", detail=repr(error))
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

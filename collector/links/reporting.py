@@ -1,7 +1,7 @@
 """A link's health reports: placed in time, held against the one before, and passed on to be committed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -9,9 +9,10 @@ import structlog
 
 from collector.assessing import Assessing
 from collector.history.following import Arrival, Followed, placed
-from collector.history.gaps import between
+from collector.history.gaps import Gap, between
 from collector.reports import ReportWriter
 from collector.store.health import Report
+from shared.codes import Code
 from shared.messages import Health, Hello
 
 WINDOW = 128
@@ -32,6 +33,7 @@ class Reporting:
         behind: How far the agent's clock was behind the collector's then.
         every: The distance of reports that was asked for.
         committed: Called with each report that is on disk.
+        allowed: Whether one more row may be kept about missing reports; each call takes one.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Reporting:
         behind: timedelta,
         every: timedelta,
         committed: Callable[[Report], None],
+        allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._writer = writer
         self._assessing = assessing
@@ -51,6 +54,7 @@ class Reporting:
         self._behind = behind
         self._every = every
         self._committed = committed
+        self._allowed = allowed
         self._window = asyncio.Semaphore(WINDOW)
 
     async def take(self, message: Health, received_at: datetime) -> None:
@@ -74,17 +78,7 @@ class Reporting:
         at = placed(arrival, before, self._every)
         newer = Followed(outbox_id=arrival.outbox_id, seq=message.seq, boot_id=message.boot_id, at=at)
         late = before is not None and before.outbox_id == newer.outbox_id and newer.seq <= before.seq
-        missing = () if late else between(hardware_id, before, newer, message.lost, self._every)
-        for gap in missing:
-            log.warning(
-                "health.missing",
-                hardware_id=hardware_id,
-                first_seq=gap.first_seq,
-                last_seq=gap.last_seq,
-                cause=gap.cause,
-                started_at=gap.started_at.isoformat(),
-                ended_at=at.isoformat(),
-            )
+        missing = () if late else self._kept(between(hardware_id, before, newer, message.lost, self._every))
         if not late:
             self._newest = newer
         return Report(
@@ -97,9 +91,28 @@ class Reporting:
             at=at,
             indicators=msgspec.json.encode(message.indicators),
             missing=missing,
-            late=late,
+            # Each may cut a gap in two.
+            late=late and self._allowed(),
             follows_at=before.at if before is not None and not late else at,
         )
+
+    def _kept(self, missing: Sequence[Gap]) -> tuple[Gap, ...]:
+        """Return the gaps that are kept: all of an honest agent's; one that invents them must not fill the database."""
+        kept = tuple(gap for gap in missing if self._allowed())
+        for gap in kept:
+            log.warning(
+                "health.missing",
+                hardware_id=gap.hardware_id,
+                first_seq=gap.first_seq,
+                last_seq=gap.last_seq,
+                cause=gap.cause,
+                started_at=gap.started_at.isoformat(),
+                ended_at=gap.ended_at.isoformat() if gap.ended_at is not None else None,
+            )
+        if len(kept) < len(missing):
+            hardware_id, left_out = self._hello.hardware_id, len(missing) - len(kept)
+            log.warning("health.gaps_left_out", hardware_id=hardware_id, code=Code.SLOW_DOWN, gaps=left_out)
+        return kept
 
     def _on_disk(self, report: Report) -> None:
         self._window.release()

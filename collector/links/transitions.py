@@ -88,6 +88,16 @@ def look(watches: Iterable[Watch], now: datetime, outlook: Outlook) -> tuple[lis
     return due, outlook
 
 
+def rewound(watch: Watch, now: datetime) -> Watch:
+    """Return the watch after the collector's clock was set back: what would lie in the future is of now."""
+    return replace(
+        watch,
+        heard_at=min(watch.heard_at, now) if watch.heard_at is not None else None,
+        back_at=min(watch.back_at, now) if watch.back_at is not None else None,
+        beat_at=min(watch.beat_at, now) if watch.beat_at is not None else None,
+    )
+
+
 def after(watch: Watch, change: Change) -> Watch:
     """Return the watch once a change is told."""
     if not change.entered:

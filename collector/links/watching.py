@@ -22,7 +22,7 @@ from collector.links.presence import (
     Watch,
     status,
 )
-from collector.links.transitions import after, hear, look
+from collector.links.transitions import after, hear, look, rewound
 from collector.links.uptime import ALIVE_EVERY
 from collector.store import commands, presence, runs
 from collector.store.engine import Database
@@ -102,8 +102,15 @@ class Watching:
         elif run_before and run_id and run_id != run_before:
             self._watches[hardware_id] = replace(watch, came=watch.came or Cause.AGENT_RESTARTED)
 
-    def heard(self, hardware_id: str, collected_at: datetime) -> None:
-        """Note that an authenticated report of this machine came in just now; its own time is trusted for nothing."""
+    def heard(self, hardware_id: str, collected_at: datetime, age_s: float | None) -> None:
+        """
+        Note that an authenticated report of this machine came in just now.
+
+        Args:
+            hardware_id: Whose.
+            collected_at: When it was made by the machine's clock, which is trusted for nothing.
+            age_s: How long it was kept before it was sent; None for another boot's, which says nothing of the clock.
+        """
         now = self._now()
         if now - self._looked_at >= AWAY_AFTER:
             self._away(now)
@@ -112,7 +119,8 @@ class Watching:
         self._watches[hardware_id], told = hear(watch, now, self._outlook)
         if told:
             self._tell(told)
-        self._clocks[hardware_id] = skew.reported(self._clocks.get(hardware_id), now, collected_at)
+        if age_s is not None:
+            self._clocks[hardware_id] = skew.reported(self._clocks.get(hardware_id), now, collected_at, age_s)
 
     def ended(self, hardware_id: str, cause: Cause, words: str) -> None:
         """Note what was seen of a link's end; a goodbye is not taken back by the close that follows it."""
@@ -127,6 +135,11 @@ class Watching:
         """Return how many machines are in each state."""
         states = [one.presence for one in self._watches.values()]
         return {state.value: states.count(state) for state in Presence}
+
+    def ahead_s(self, hardware_id: str) -> float:
+        """Return by how many seconds a machine's clock is ahead; 0 where nothing is known of it."""
+        clock = self._clocks.get(hardware_id)
+        return (clock.ahead_ms if clock is not None else self._skews_ms.get(hardware_id) or 0) / 1000
 
     @property
     def mass_silence(self) -> bool:
@@ -148,6 +161,8 @@ class Watching:
     async def look(self) -> None:
         """Find every transition that is due, and write what is to be told; what cannot be written waits."""
         now = self._now()
+        if now < self._looked_at:
+            self._set_back(now)
         if now - self._looked_at >= AWAY_AFTER:
             self._slept = (self._slept[0] if self._slept else self._looked_at, now)
             self._away(now)
@@ -179,6 +194,14 @@ class Watching:
         """This process did not listen until now: nobody's silence before this moment counts."""
         if self._outlook.listening_since < now:
             self._outlook = replace(self._outlook, listening_since=now)
+
+    def _set_back(self, now: datetime) -> None:
+        """Go on after the clock was set back, by which nobody may seem to be heard until it has caught up."""
+        log.warning("presence.clock_set_back", by_s=round((self._looked_at - now).total_seconds(), 3))
+        self._watches = {one: rewound(watch, now) for one, watch in self._watches.items()}
+        # A suspicion that would end in an hour of the new time begins anew, if there is cause for it.
+        self._outlook = Outlook(listening_since=min(self._outlook.listening_since, now))
+        self._looked_at = self._alive_at = now
 
     def _tell(self, told: Sequence[Change]) -> None:
         self._untold += told

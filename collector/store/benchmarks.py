@@ -128,7 +128,7 @@ async def history(conn: AsyncConnection, hardware_id: str, figure: str, limit: i
 
 
 async def clock_skew_s(conn: AsyncConnection, hardware_id: str) -> float | None:
-    """Return by how much a machine's clock was ahead when it joined last."""
+    """Return by how much a machine's clock is ahead."""
     query = select(live.c.clock_skew_ms).where(live.c.hardware_id == hardware_id)
     skew_ms = (await conn.execute(query)).scalar()
     return skew_ms / 1000 if skew_ms is not None else None

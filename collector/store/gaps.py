@@ -1,17 +1,19 @@
 """Which health reports are missing: a row for each interruption, closed when they come in after all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import groupby
 
 from msgspec import Struct, structs
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.history.following import Followed
 from collector.history.gaps import Gap, without
 from collector.store.records import insert_or
 from collector.store.tables import health_gap
+from shared.messages import Name, Sequence
+from shared.records import Moment
 
 
 class GapRow(Struct, frozen=True, kw_only=True):
@@ -27,13 +29,13 @@ class GapRow(Struct, frozen=True, kw_only=True):
     filled_at: datetime | None = None
 
 
-async def add(conn: AsyncConnection, found: Sequence[Gap]) -> None:
+async def add(conn: AsyncConnection, found: Iterable[Gap]) -> None:
     """Keep gaps; one that is known already stays as it is."""
     rows = [structs.asdict(one) for one in found]
     await conn.execute(insert_or(conn, health_gap).on_conflict_do_nothing(), rows)
 
 
-async def fill(conn: AsyncConnection, late: Sequence[tuple[str, Followed]]) -> None:
+async def fill(conn: AsyncConnection, late: Iterable[tuple[str, Followed]]) -> None:
     """Take reports that came in late, of any machines, out of the gaps in which they were missing."""
 
     def whose(one: tuple[str, Followed]) -> tuple[str, str]:
@@ -45,7 +47,7 @@ async def fill(conn: AsyncConnection, late: Sequence[tuple[str, Followed]]) -> N
         await _fill(conn, hardware_id, outbox_id, list(reports.values()))
 
 
-async def _fill(conn: AsyncConnection, hardware_id: str, outbox_id: str, reports: Sequence[Followed]) -> None:
+async def _fill(conn: AsyncConnection, hardware_id: str, outbox_id: str, reports: list[Followed]) -> None:
     seqs, times = [one.seq for one in reports], [one.at for one in reports]
     mine = health_gap.c.hardware_id == hardware_id, health_gap.c.outbox_id == outbox_id
     query = select(health_gap).where(
@@ -65,22 +67,49 @@ async def _fill(conn: AsyncConnection, hardware_id: str, outbox_id: str, reports
             await add(conn, left)
 
 
+class Place(Struct, frozen=True, array_like=True):
+    """Where a gap stands in its machine's list."""
+
+    ended_at: Moment
+    outbox_id: Name
+    first_seq: Sequence
+
+
 async def of(
-    conn: AsyncConnection, hardware_id: str, since: datetime, until: datetime, limit: int, *, filled: bool
+    conn: AsyncConnection,
+    hardware_id: str,
+    since: datetime,
+    until: datetime,
+    limit: int,
+    *,
+    filled: bool,
+    after: Place | None = None,
 ) -> list[GapRow]:
-    """Return a machine's gaps that touch a range of time, newest first; with or without those filled since."""
+    """
+    Return a machine's gaps that touch a range of time, newest first.
+
+    Args:
+        conn: Where.
+        hardware_id: Whose.
+        since: None that ended before this.
+        until: None that began at or after this.
+        limit: The most gaps.
+        filled: Whether those are among them that were filled since.
+        after: The last one of the page before.
+    """
+    column = health_gap.c
     query = (
         select(health_gap)
-        .where(
-            health_gap.c.hardware_id == hardware_id,
-            health_gap.c.ended_at > since,
-            health_gap.c.started_at < until,
-        )
-        .order_by(health_gap.c.ended_at.desc(), health_gap.c.first_seq.desc())
+        .where(column.hardware_id == hardware_id, column.ended_at > since, column.started_at < until)
+        .order_by(column.ended_at.desc(), column.outbox_id.desc(), column.first_seq.desc())
         .limit(limit)
     )
     if not filled:
-        query = query.where(health_gap.c.filled_at.is_(None))
+        query = query.where(column.filled_at.is_(None))
+    if after is not None:
+        earlier = and_(column.outbox_id == after.outbox_id, column.first_seq < after.first_seq)
+        same = and_(column.ended_at == after.ended_at, or_(column.outbox_id < after.outbox_id, earlier))
+        query = query.where(or_(column.ended_at < after.ended_at, same))
     return [GapRow(**row) for row in (await conn.execute(query)).mappings()]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.history.following import Followed
-from collector.history.gaps import Cause, Gap
+from collector.history.gaps import Gap, GapCause
 from collector.store import gaps
 from collector.store.records import insert_or
 from collector.store.tables import health_sample, live, machine
@@ -158,7 +158,7 @@ async def refuse(conn: AsyncConnection, report: Report) -> None:
         outbox_id=report.outbox_id,
         first_seq=report.seq,
         last_seq=report.seq,
-        cause=Cause.REFUSED,
+        cause=GapCause.REFUSED,
         started_at=report.follows_at or report.at,
         ended_at=report.at,
     )

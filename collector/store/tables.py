@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from collector.history.gaps import Cause as GapCause
+from collector.history.gaps import GapCause
 from collector.history.tiers import Resolution
 from collector.links.dispatch import State
 from collector.links.presence import Cause, Presence

@@ -122,7 +122,7 @@ async def drop_before(conn: AsyncConnection, cutoff: datetime) -> int:
     return (await conn.execute(delete(health_event).where(health_event.c.at < cutoff))).rowcount
 
 
-async def expect_gpus(conn: AsyncConnection, hardware_id: str, count: int | None) -> bool:
+async def expect_gpus(conn: AsyncConnection, hardware_id: str, count: int) -> bool:
     """Set how many GPUs a machine is to have; return whether there is such a machine."""
     statement = update(live).where(live.c.hardware_id == hardware_id).values(gpus_expected=count)
     return (await conn.execute(statement)).rowcount == 1

@@ -11,6 +11,7 @@ from typing import Any
 from collector.verdict import HealthState
 from collector.verdict.memory import MOST_ITEMS, Look, Memory
 from collector.verdict.sightings import (
+    LARGEST,
     NOTHING,
     Rule,
     Sighting,
@@ -174,7 +175,8 @@ def share(threshold: Threshold) -> Rule:
         for item, value in numbers(threshold, found, look):
             whole = number_of(values, other, item)
             if whole is not None and whole > 0:
-                percent = 100 * value / whole
+                # Of almost nothing a share may be infinite, which has no figure.
+                percent = max(-LARGEST, min(100 * value / whole, LARGEST))
                 one = ranked(threshold, percent, figure(round(percent, 1)))
                 if one is not None:
                     seen[item] = one

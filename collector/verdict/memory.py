@@ -49,7 +49,6 @@ class Memory(Struct, kw_only=True):
         judged_at: When the report judged last was made.
         boot_id: The boot that it was made in.
         boots: Boots seen to begin.
-        skew_s: By how much its clock is ahead, as its last hello had it.
         standings: By code and item: reasons that are told or may soon be.
         counts: By code and item: counts, where one of them is not zero.
         windows: By code and item: what grew lately.
@@ -69,7 +68,6 @@ class Memory(Struct, kw_only=True):
     judged_at: float = 0.0
     boot_id: str = ""
     boots: int = 0
-    skew_s: float = 0.0
     standings: dict[str, dict[str, Standing]] = field(default_factory=dict)
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
     windows: dict[str, dict[str, Window]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ HELD_S = 3600.0
 """How long more GPUs must stand on the bus before they are expected: one that is being tried out is not."""
 
 DESCRIBES: Mapping[str, str] = {
-    "clock_skew_s": "by how much the machine's clock is ahead of the collector's, at its last hello",
+    "clock_skew_s": "by how much the machine's clock is ahead of the collector's",
     "boots": "boots seen to begin",
     "failed": "by indicator: why it could not be read, or not in time",
     "missing": "by indicator: one that every machine has, and this one does not tell",

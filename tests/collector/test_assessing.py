@@ -28,12 +28,14 @@ class Bench:
         self.database = database
         self.now = NOW
         self.gone: set[str] = set()
+        self.ahead_s = 0.0
         self.feed = Feed()
         self.seq = 0
         self.assessing = self.another()
 
     def another(self) -> Assessing:
-        return Assessing(self.database, self.feed, lambda: self.now, lambda name: name in self.gone)
+        gone, ahead_s = self.gone.__contains__, lambda _: self.ahead_s
+        return Assessing(self.database, self.feed, lambda: self.now, gone, ahead_s)
 
     def take(self, readings, after_s: float = 30, name: str = "hw_1", late_s: float = 0) -> Report:
         self.now += timedelta(seconds=after_s)
@@ -158,7 +160,7 @@ async def test_other_hardware_is_told_each_time(bench):
         Facts(gpu_model="8 x NVIDIA H100 80GB HBM3", os="Debian 12"),
         Facts(gpu_model="7 x NVIDIA H100 80GB HBM3"),
     )
-    bench.assessing.joined("hw_1", 0.0, Facts(), eight)
+    bench.assessing.changed("hw_1", Facts(), eight)
     await bench.assessing.flush()
     assert await bench.events() == []
     bench.take(WELL)
@@ -175,9 +177,9 @@ async def test_other_hardware_is_told_each_time(bench):
     assert kept.reasons[0].words == "changed: gpu_model from 7 x NVIDIA H100 80GB HBM3 to 8 x NVIDIA H100 80GB HBM3"
 
 
-async def test_a_hello_s_clock_is_judged(bench):
-    """By how much it was off when the machine joined; a report from the future counts too."""
-    bench.assessing.joined("hw_1", -20.0, Facts(), Facts())
+async def test_a_clock_that_is_off_is_judged(bench):
+    """By as much as presence has measured."""
+    bench.ahead_s = -20.0
     bench.take(WELL)
     await bench.assessing.flush()
     assert (await bench.kept()).reasons[

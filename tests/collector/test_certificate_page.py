@@ -99,7 +99,7 @@ def test_the_policy_names_this_very_style_sheet():
     assert "@media print" in style
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example("<script>")
 @example("<b x='1'>&lt;i&gt;")
 @given(st.text(st.sampled_from("<>&\"'=/ abx") | st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))

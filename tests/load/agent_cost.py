@@ -37,7 +37,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.load.monitors import EVERY_S, Peer, started
-from tests.system.harness import Agent, Collector, children, environment
+from tests.system.harness import Agent, Collector, environment, family, memory_mb
 
 PSS_MB, CPU_S_A_MINUTE, START_S = 45.0, 0.05, 0.5
 """Goals: about what node_exporter costs, a fifth of what the peers in Python cost."""
@@ -67,25 +67,6 @@ def keep_bytecode(folder: Path) -> None:
     """Let this run's programs keep their bytecode in a folder of their own, whatever the checkout does with its."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it, at this moment."""
-    found = [pid]
-    for one in found:
-        found += [child for child in children(one) if child not in found]
-    return found
-
-
-def memory_mb(pids: Sequence[int], kind: str) -> float:
-    """Return processes' resident ("Rss") or proportional ("Pss") set size in MB (10^6). Source: proc(5), smaps_rollup."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):  # a child that ended meanwhile has none
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith(f"{kind}:"):
-                    total += int(line.split()[1])
-    return total * 1024 / 1e6
 
 
 def cpu_s(pids: Sequence[int]) -> float:

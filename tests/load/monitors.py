@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.system.harness import free_port
+from tests.bucket import free_port
 
 EVERY_S = 15.0
 """The pace of the agent's reports; peers that ask by themselves do so at it, the others are asked."""

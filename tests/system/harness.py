@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from collector.history import chunk
+from tests.bucket import free_port
 
 USER = {"customer_id": "usr_1", "email": "one@example.com", "signup_date": "2026-01-01T00:00:00Z"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment() -> dict[str, str]:
@@ -104,7 +98,7 @@ class Collector(Program):
         self.ask("PUT", "/v1/users/usr_1", USER)
         return self
 
-    def await_ready(self, limit_s: float = 20) -> None:
+    def await_ready(self, limit_s: float = 60) -> None:
         ends = time.monotonic() + limit_s
         while time.monotonic() < ends:
             with contextlib.suppress(OSError, Refused):
@@ -233,3 +227,22 @@ def children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(one) for one in Path("/proc", str(pid), "task", str(pid), "children").read_text().split()]
     return []
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that descend from it, at this moment."""
+    found = [pid]
+    for one in found:
+        found += [child for child in children(one) if child not in found]
+    return found
+
+
+def memory_mb(pids: list[int], kind: str) -> float:
+    """Return processes' resident ("Rss") or proportional ("Pss") set size in MB (10^6). Source: proc(5), smaps_rollup."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):  # a child that ended meanwhile has none
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith(f"{kind}:"):
+                    total += int(line.split()[1])
+    return total * 1024 / 1e6

@@ -255,6 +255,24 @@ def test_a_clock_years_off_is_taken_and_measured(mute, wire):
     assert abs(datetime.fromisoformat(live["last_received_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+def test_links_opened_without_end_fill_no_ledger(own_collector, own_agent):
+    """Each is another process by its own word: past a hundred the machine is told to slow down."""
+    agent, collector = own_agent, own_collector
+    assert agent.stop() == 0
+    wire, last = Wire(agent), None
+    for number in range(1, 121):
+        report = Health(seq=200_000 + number, boot_id="b", collected_at=datetime.now(UTC), indicators={})
+        back, last = asyncio.run(converse(wire, [encode(report).decode()], run_id=f"run-{number}"))
+        if last == CloseCode.SLOW_DOWN:
+            break
+        assert back[-1] == Ack(up_to_seq=200_000 + number)
+        wire.counter = back[0].join_counter
+    assert last == CloseCode.SLOW_DOWN
+    assert 90 <= number <= 115
+    time.sleep(2.5)
+    assert rows(collector)["presence_event"] <= number + 5
+
+
 def test_a_connection_without_the_subprotocol_is_told_to_upgrade(wire):
     """A program that is no agent of ours learns so at once."""
 

@@ -72,7 +72,7 @@ def test_restarts_are_told_apart_and_are_no_outages(own_agent, own_collector):
 
 @pytest.mark.slow
 def test_a_stopped_agent_is_told_on_the_stream_with_its_goodbye(own_agent, own_collector):
-    """Stale, then offline since the goodbye, with the cause; a client hears of it within a second of its commit."""
+    """Stale, then offline since the goodbye, with the cause; a client hears of it as it is committed."""
     agent, collector = own_agent, own_collector
 
     async def listen() -> list:
@@ -81,18 +81,18 @@ def test_a_stopped_agent_is_told_on_the_stream_with_its_goodbye(own_agent, own_c
         try:
             async with asyncio.timeout(150):
                 await heard.get()
+                begun = time.time()
                 assert await asyncio.to_thread(agent.stop) == 0
-                stopped = time.time()
-                return [stopped, await heard.get(), await heard.get()]
+                return [(begun, time.time()), await heard.get(), await heard.get()]
         finally:
             task.cancel()
 
-    stopped, (_, stale), (came, gone) = asyncio.run(listen())
+    (begun, stopped), (_, stale), (came, gone) = asyncio.run(listen())
     assert (stale["body"]["to_state"], stale["body"]["entered"]) == ("stale", False)
     change = gone["body"]
     assert (change["from_state"], change["to_state"], change["cause"]) == ("online", "offline", "stopped")
-    assert abs(datetime.fromisoformat(change["at"]).timestamp() - stopped) < 2
-    assert came - datetime.fromisoformat(change["told_at"]).timestamp() < 1
+    assert begun <= datetime.fromisoformat(change["at"]).timestamp() <= stopped
+    assert came - datetime.fromisoformat(change["told_at"]).timestamp() < 3
     (entry, *_) = shown(collector, agent)["items"]
     assert (entry["cause"], entry["at"]) == ("stopped", change["at"])
     assert collector.ask("GET", "/v1/fleet")["summary"]["presence"]["offline"] == 1

@@ -25,7 +25,7 @@ class Context(Struct, frozen=True, kw_only=True):
         issued_at: When, by the collector's clock, as the two below.
         sent_at: When the order was first sent; None when that was not noted.
         received_at: When the outcome came in.
-        skew_s: By how much the machine's clock was ahead when it joined; None when that is not known.
+        skew_s: By how much the machine's clock is ahead; None when that is not known.
         gpu_model: By the machine's record.
         ticket: The order's ticket to a measuring server.
         server_key: That server's public key; None when none is configured.

@@ -31,8 +31,9 @@ from shared.documents import BandwidthTicket, BandwidthWitness, MeasuringServer,
 from shared.envelope import Envelope
 from shared.marks import Mark
 from shared.tcpinfo import Sending
+from tests.bucket import free_port
 from tests.measuring import Bandwidth
-from tests.system.harness import children, free_port, wait_for
+from tests.system.harness import children, wait_for
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes_raw()

@@ -1,6 +1,7 @@
 """What the agent keeps on disk: nothing is lost in silence, and no number comes twice."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from agent.journal import Journal, State
 from agent.outbox import Outbox
 from shared.codes import Code, Trouble
 from shared.envelope import Envelope, Signed
-from shared.messages import Measured, Refused
+from shared.messages import Lost, Measured, Refused
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 INDICATORS = {"cpu": Measured(values={"use_percent": 3.5}, took_ms=1.0)}
@@ -59,6 +60,20 @@ def test_a_full_outbox_drops_the_oldest_and_counts_them(database):
         outbox.add("boot", NOW, INDICATORS)
     assert [one.seq for one in outbox.after(0, 10)] == [3, 4, 5]
     assert (outbox.depth(), outbox.dropped()) == (3, 2)
+
+
+def test_a_report_that_cannot_be_kept_is_given_a_number_whatever_the_disk_says(tmp_path):
+    """The place that is asked for its room may be gone too."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    opened = Database(folder / "agent.db")
+    outbox = Outbox(opened)
+    shutil.rmtree(folder)
+    assert outbox.lose(Trouble(Code.STATE_UNWRITABLE, "disk I/O error")) == 1
+    assert outbox.add("b", NOW, INDICATORS) == 2
+    (report,) = outbox.after(0, 10)
+    assert report.lost == (Lost(first=1, last=1, reason="disk_failed"),)
+    opened.close()
 
 
 def test_the_join_counter_survives(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.path import WINDOW_S, Path, parse_path
+from agent.path import WINDOW_S, NetworkPath, parse_path
 from shared.tcpinfo import TCP_INFO_BYTES, TcpInfo
 
 
@@ -46,7 +46,7 @@ class Clock:
 def test_a_real_connection_has_a_round_trip_and_no_loss(pair: tuple[socket.socket, socket.socket]) -> None:
     """On loopback: well below 100 ms, nothing sent again."""
     near, far = pair
-    path = Path()
+    path = NetworkPath()
     with path.over(near):
         near.sendall(b"report" * 100)
         far.recv(4096)
@@ -59,7 +59,7 @@ def test_a_real_connection_has_a_round_trip_and_no_loss(pair: tuple[socket.socke
 
 def test_without_a_connection_there_is_nothing_to_tell(pair: tuple[socket.socket, socket.socket]) -> None:
     """Before the first, after the last, and where a transport hides its socket."""
-    path = Path()
+    path = NetworkPath()
     assert path.readings() == {}
     with path.over(pair[0]):
         assert path.readings() != {}
@@ -70,7 +70,7 @@ def test_without_a_connection_there_is_nothing_to_tell(pair: tuple[socket.socket
 
 def test_a_socket_closed_beneath_us_is_no_failure(pair: tuple[socket.socket, socket.socket]) -> None:
     """The link notices by itself."""
-    path = Path()
+    path = NetworkPath()
     with path.over(pair[0]):
         pair[0].close()
         assert path.readings() == {}
@@ -79,7 +79,7 @@ def test_a_socket_closed_beneath_us_is_no_failure(pair: tuple[socket.socket, soc
 def test_what_was_resent_is_a_share_of_the_last_minutes() -> None:
     """A loss of an hour ago is forgotten; one connection's counts are never mixed with another's."""
     clock, told = Clock(), Told(sent=1000)
-    path = Path(clock)
+    path = NetworkPath(clock)
     with path.over(told):
         clock.now_s, told.sent, told.resent = 15.0, 2000, 100
         assert path.readings()["collector_resent_percent"] == 10.0
@@ -107,6 +107,6 @@ def test_an_old_kernel_tells_nothing() -> None:
         def getsockopt(self, level: int, option: int, length: int) -> bytes:
             return super().getsockopt(level, option, length)[: TCP_INFO_BYTES - 1]
 
-    path = Path()
+    path = NetworkPath()
     with path.over(Old()):
         assert path.readings() == {}

@@ -32,7 +32,7 @@ def test_one_that_hangs_hides_none_of_the_others(gate: threading.Event) -> None:
     """It says since when; those after it in the line are answered."""
     began_s = time.monotonic()
     asked = ask({"hung": gate.wait, **{f"fine{n}": lambda: True for n in range(20)}}, {}, patience_s=0.5)
-    assert time.monotonic() - began_s < 1.0
+    assert time.monotonic() - began_s < 5
     assert asked["hung"].trouble is not None
     assert asked["hung"].trouble.startswith("no answer, asked at 20")
     assert all(asked[f"fine{n}"].answer for n in range(20))
@@ -48,8 +48,8 @@ def test_one_that_hangs_is_not_asked_again_and_waited_for_once(gate: threading.E
 
     asked = ask({"hung": hang}, {}, patience_s=0.2)
     began_s = time.monotonic()
-    asked = ask({"hung": hang}, asked, patience_s=0.2)
-    assert time.monotonic() - began_s < 0.1
+    asked = ask({"hung": hang}, asked, patience_s=5.0)
+    assert time.monotonic() - began_s < 2.5
     assert len(times) == 1
     gate.set()
     asked["hung"].wait(5)
@@ -62,7 +62,8 @@ def test_many_that_hang_do_not_outlast_the_patience(gate: threading.Event) -> No
     wanted: dict[str, Callable[[], bool]] = {f"hung{n}": gate.wait for n in range(8)} | {"last": lambda: True}
     began_s = time.monotonic()
     asked = ask(wanted, {}, patience_s=0.4)
-    assert time.monotonic() - began_s < 1.0
+    # One after another they would take 3.2 s.
+    assert time.monotonic() - began_s < 2.5
     assert asked["last"].trouble == "not asked: others did not answer"
     again = ask({"last": wanted["last"]}, asked)
     assert again["last"].answer is True

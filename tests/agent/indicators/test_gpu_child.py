@@ -128,13 +128,14 @@ def test_a_call_that_hangs_is_named_and_the_rest_is_read(child: Callable[..., Gp
 
 def test_no_question_waits_longer_than_it_says(child: Callable[..., GpuChild]) -> None:
     """Whatever NVML does: a report is not late for its sake."""
-    asked, took_s = child("hang * 0", hangs_after_s=0.5), []
-    for _ in range(8):
+    asked, took_s = child("hang * 0", hangs_after_s=1.5), []
+    for _ in range(16):
         began_s = time.monotonic()
         with suppress(GpuUnreadable):
             asked.ask(0.2)
         took_s.append(time.monotonic() - began_s)
-    assert max(took_s) < 0.2 + 0.3
+    # Whoever waited for a hang to be one would wait 1.5 s.
+    assert max(took_s) < 0.2 + 1.0
 
 
 def test_a_gpu_on_which_a_second_call_hangs_is_left_alone(child: Callable[..., GpuChild]) -> None:
@@ -347,7 +348,7 @@ def test_processes_that_cannot_be_killed_are_not_waited_for_and_do_not_pile_up(
         assert states == ["D"] * MOST_UNENDED
         assert "2 GPU probes hang in the kernel and cannot be ended: reboot the machine" in told
         assert "hung since" in told
-        assert max(took_s) < 0.2 + 0.3
+        assert max(took_s) < 0.2 + 1.0
         assert why(asked, 0.2) == told
     finally:
         silent.release()

@@ -170,7 +170,7 @@ def test_the_newest_certificate_is_the_one_to_follow() -> None:
 HOSTILE = st.text(st.sampled_from('a"\\\n\x00\u202e\U0001f4a9ä'), min_size=0, max_size=400)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(HOSTILE, st.integers(1, 300), st.integers(0, 60))
 def test_no_evidence_is_too_large_to_be_delivered(words: str, attempts: int, findings: int) -> None:
     """However long a wipe's history and whatever its steps say, its result fits one message and can be read back."""

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from sqlalchemy import text
 
-from collector.history.gaps import Cause, Gap
+from collector.history.gaps import Gap, GapCause
 from tests.collector.recorded import EVERY, a_report, closed, commit, joined, reports
 
 HW = "/v1/machines/hw_1/health"
@@ -156,6 +156,8 @@ async def test_the_health_of_an_unknown_machine_is_not_found(served, path):
         ("/history?hours=1", "invalid", "hours"),
         ("/gaps?filled=perhaps", "invalid", "filled"),
         ("/gaps?limit=0", "invalid", "limit"),
+        ("/gaps?cursor=WyIyMDI2LTA1LTAxIiwib2JfMSIsMV0=", "invalid", "cursor"),
+        ("/gaps?cursor=WyIyMDI2LTA1LTAxVDAwOjAwOjAwWiIsIlx1MDAwMCIsMV0=", "invalid", "cursor"),
         ("/series?resolution=1m", "invalid", "resolution"),
         ("?hours=49", "invalid", "hours"),
         ("?from=2026-05-01T00:00:00Z", "invalid", "from"),
@@ -206,7 +208,7 @@ async def test_what_is_missing_stands_in_the_history_and_by_itself(served, datab
         outbox_id="ob_1",
         first_seq=2,
         last_seq=9,
-        cause=Cause.DISK_FULL,
+        cause=GapCause.DISK_FULL,
         started_at=start,
         ended_at=start + 9 * EVERY,
     )
@@ -226,6 +228,35 @@ async def test_what_is_missing_stands_in_the_history_and_by_itself(served, datab
         assert "disk was full" in lost["words"]
     early = f"?from={of(start - timedelta(hours=2))}&to={of(start - timedelta(hours=1))}"
     assert (await asked(served(), f"/gaps{early}"))["items"] == []
+
+
+async def test_gaps_come_in_pages(served, database):
+    """Each once, the newest first, and the silence that goes on before all."""
+    start = datetime.now(UTC) - timedelta(hours=2)
+    lost = [
+        Gap(
+            hardware_id="hw_1",
+            outbox_id=outbox_id,
+            first_seq=seq,
+            last_seq=seq + 1,
+            cause=GapCause.OUTBOX_FULL,
+            started_at=start,
+            ended_at=start + seq // 20 * EVERY,
+        )
+        for seq in range(20, 90, 10)
+        for outbox_id in ("ob_1", "ob_2")
+    ]
+    await joined(database)
+    await commit(database, [structs.replace(a_report(1, start), missing=tuple(lost))])
+    seen, query = [], "?limit=4"
+    while True:
+        body = await asked(served(), f"/gaps{query}")
+        seen += [(one["outbox_id"], one["first_seq"]) for one in body["items"]]
+        if body["next"] is None:
+            break
+        query = f"?limit=4&cursor={body['next']}"
+    ordered = sorted(lost, key=lambda one: (one.ended_at, one.outbox_id, one.first_seq), reverse=True)
+    assert seen == [("ob_1", None), *((one.outbox_id, one.first_seq) for one in ordered)]
 
 
 async def test_whole_reports_of_the_running_hour_are_there_with_their_words(served, database):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from collector.api.stream import MOST_STREAMS
+from collector.api.stream import MOST_OF_ONE
 from collector.compose import utc_now
 from collector.feed import Change, ChangeKind
 
@@ -113,11 +113,17 @@ async def test_a_stream_needs_a_token(served):
     assert response.status == 401
 
 
-async def test_the_number_of_streams_is_bounded(listen):
-    """The next one is told to come later."""
-    for _ in range(MOST_STREAMS):
-        assert (await listen()).response.status == 200
-    refused = (await listen()).response
-    assert refused.status == 429
-    assert (await refused.json())["code"] == "slow_down"
-    assert refused.headers["Retry-After"] == "5"
+async def test_the_number_of_streams_is_bounded(listen, feed):
+    """The next one is told to come later; nobody takes the places of others, and a closed one is free again."""
+    for of in ("usr_1", "auditor"):
+        opened = [await listen(of=of) for _ in range(MOST_OF_ONE)]
+        assert {one.response.status for one in opened} == {200}
+        refused = (await listen(of=of)).response
+        assert (refused.status, (await refused.json())["code"]) == (429, "slow_down")
+        assert refused.headers["Retry-After"] == "5"
+        assert (await listen(of="usr_buyer")).response.status == 200
+    opened[0].response.close()
+    await asyncio.sleep(0.2)
+    feed.publish(change(1))
+    await asyncio.sleep(0.2)
+    assert (await listen()).response.status == 200

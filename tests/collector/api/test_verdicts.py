@@ -1,6 +1,7 @@
 """Verdicts, events and reasons over REST, on both databases."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -52,7 +53,7 @@ async def test_events_come_in_pages_and_can_be_narrowed(served, database):
     assert seen == [f"seen for the {number}. time" for number in (9, 6, 5, 4, 3, 2, 1, 0)]
     body = (await client.get("/v1/machines/hw_1/events?code=health"))[1]
     assert [item["to_state"] for item in body["items"]] == ["degraded"]
-    since = (NOW + timedelta(minutes=6)).isoformat()
+    since = quote((NOW + timedelta(minutes=6)).isoformat())
     assert len((await client.get(f"/v1/machines/hw_1/events?since={since}"))[1]["items"]) == 2
 
 

@@ -37,7 +37,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows, st.integers(1, 10**6))
 def test_every_number_of_every_report_comes_back_bit_by_bit(reports, step):
     """Whole numbers, decimals, and whatever else a float can be."""
@@ -47,7 +47,7 @@ def test_every_number_of_every_report_comes_back_bit_by_bit(reports, step):
     assert found.covered == {"ob": [(1, 3)]}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows)
 def test_a_bucket_has_the_least_and_the_greatest_of_its_reports_exactly(reports):
     """Also after it was kept; its mean lies between them."""
@@ -125,7 +125,6 @@ def test_only_the_series_that_are_wanted_are_read():
     found = chunk.decode(raw, lambda names: [names.index("memory.total_bytes")]).frame
     assert found.names == ("memory.total_bytes",)
     assert np.array_equal(found.low[0], frame.low[1])
-    assert chunk.names_of(raw) == ["cpu.use_percent", "memory.total_bytes"]
 
 
 def test_what_does_not_change_takes_no_room():

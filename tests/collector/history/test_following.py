@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from collector.history.following import Arrival, Followed, placed
-from collector.history.gaps import Cause, between, silence, without
+from collector.history.gaps import GapCause, between, silence, without
 from shared.messages import Lost
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -101,7 +101,7 @@ def test_an_hour_that_was_kept_in_the_outbox_leaves_no_gap():
 def test_numbers_that_do_not_come_are_missing_exactly():
     """From the report before to the report after."""
     (gap,) = between("hw_1", followed(10), followed(15, NOW), (), EVERY)
-    assert (gap.first_seq, gap.last_seq, gap.missing, gap.cause) == (11, 14, 4, Cause.UNKNOWN)
+    assert (gap.first_seq, gap.last_seq, gap.missing, gap.cause) == (11, 14, 4, GapCause.UNKNOWN)
     assert (gap.started_at, gap.ended_at) == (NOW - HOUR, NOW)
 
 
@@ -109,13 +109,13 @@ def test_what_the_agent_tells_explains_its_part_and_no_more():
     """Two losses with a number between them that nobody explains."""
     told = (Lost(first=12, last=13, reason="disk_full"), Lost(first=15, last=40, reason="outbox_full"))
     assert missing(followed(10), followed(18, NOW), *told) == [
-        (11, 11, Cause.UNKNOWN),
-        (12, 13, Cause.DISK_FULL),
-        (14, 14, Cause.UNKNOWN),
-        (15, 17, Cause.OUTBOX_FULL),
+        (11, 11, GapCause.UNKNOWN),
+        (12, 13, GapCause.DISK_FULL),
+        (14, 14, GapCause.UNKNOWN),
+        (15, 17, GapCause.OUTBOX_FULL),
     ]
     assert missing(followed(10), followed(12, NOW), Lost(first=11, last=11, reason="eaten")) == [
-        (11, 11, Cause.UNKNOWN)
+        (11, 11, GapCause.UNKNOWN)
     ]
 
 
@@ -130,8 +130,8 @@ def test_pieces_of_a_gap_follow_each_other_within_it():
 
 def test_a_pause_without_missing_numbers_has_the_boots_cause():
     """Nothing was made: the agent stood still, or the machine did."""
-    assert missing(followed(10), followed(11, NOW)) == [(11, 10, Cause.AGENT_STOPPED)]
-    assert missing(followed(10), followed(11, NOW, boot_id="b2")) == [(11, 10, Cause.MACHINE_DOWN)]
+    assert missing(followed(10), followed(11, NOW)) == [(11, 10, GapCause.AGENT_STOPPED)]
+    assert missing(followed(10), followed(11, NOW, boot_id="b2")) == [(11, 10, GapCause.MACHINE_DOWN)]
     assert missing(followed(10, NOW - 2 * EVERY), followed(11, NOW, boot_id="b2")) == []
 
 
@@ -144,16 +144,18 @@ def test_an_agent_that_was_never_told_its_pace_is_not_called_late():
 
 def test_another_outbox_means_that_the_old_one_is_lost():
     """Also where the collector began anew between the hello and the first report."""
-    assert missing(followed(10), followed(1, NOW, outbox_id="ob2")) == [(1, 0, Cause.OUTBOX_LOST)]
-    assert missing(followed(-1, outbox_id="ob2"), followed(1, NOW, outbox_id="ob2")) == [(1, 0, Cause.OUTBOX_LOST)]
-    assert missing(followed(10), followed(4, NOW, outbox_id="ob2")) == [(1, 3, Cause.OUTBOX_LOST)]
+    assert missing(followed(10), followed(1, NOW, outbox_id="ob2")) == [(1, 0, GapCause.OUTBOX_LOST)]
+    assert missing(followed(-1, outbox_id="ob2"), followed(1, NOW, outbox_id="ob2")) == [(1, 0, GapCause.OUTBOX_LOST)]
+    assert missing(followed(10), followed(4, NOW, outbox_id="ob2")) == [(1, 3, GapCause.OUTBOX_LOST)]
     assert missing(followed(10, NOW - EVERY), followed(1, NOW, outbox_id="ob2")) == []
 
 
 def test_the_first_report_of_a_machine_follows_nothing():
     """Unless it says itself that there were others."""
     assert missing(None, followed(1, NOW)) == []
-    assert missing(None, followed(4, NOW), Lost(first=1, last=3, reason="outbox_full")) == [(1, 3, Cause.OUTBOX_FULL)]
+    assert missing(None, followed(4, NOW), Lost(first=1, last=3, reason="outbox_full")) == [
+        (1, 3, GapCause.OUTBOX_FULL)
+    ]
 
 
 def test_a_silent_machine_has_an_open_gap():
@@ -162,7 +164,7 @@ def test_a_silent_machine_has_an_open_gap():
     assert silence("hw_1", None, EVERY, NOW) is None
     gap = silence("hw_1", followed(10), EVERY, NOW)
     assert gap is not None
-    assert (gap.cause, gap.started_at, gap.ended_at, gap.missing) == (Cause.SILENT, NOW - HOUR, None, 0)
+    assert (gap.cause, gap.started_at, gap.ended_at, gap.missing) == (GapCause.SILENT, NOW - HOUR, None, 0)
 
 
 def test_what_comes_in_after_all_leaves_the_rest_of_the_gap():

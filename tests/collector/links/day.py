@@ -162,7 +162,7 @@ class World:
         if life == one.life and one.linked and one.kept and self._reachable(one):
             for number in range(one.kept, 0, -1):
                 collected_s = self.second + one.ahead_s - HEARTBEAT_S * (number - 1)
-                self.watching.heard(one.name, at(collected_s))
+                self.watching.heard(one.name, at(collected_s), HEARTBEAT_S * (number - 1))
             one.kept = 0
             one.arrivals.append((self.second, one.boot, one.run))
 

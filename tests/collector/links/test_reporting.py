@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from collector.assessing import Assessing
 from collector.feed import Feed
+from collector.links.pace import GAPS, Paces
 from collector.links.reporting import Reporting
 from collector.reports import ReportWriter
 from collector.store import gaps, health
@@ -60,16 +61,24 @@ class Site:
         async with self.database.write() as conn:
             await health.refuse(conn, report)
 
-    async def link(self, outbox_id: str = "ob_1", boot_id: str = "b1") -> Reporting:
+    async def link(self, outbox_id: str = "ob_1", boot_id: str = "b1", allowed=lambda: True) -> Reporting:
         """A link opens: it knows what the database knows."""
         async with self.database.read() as conn:
             newest = await health.newest_followed(conn, "hw_1")
         if newest is None or newest.outbox_id != outbox_id:
             await joined(self.database, outbox_id)
         hello = structs.replace(HELLO, outbox_id=outbox_id, boot_id=boot_id)
-        assessing = Assessing(self.database, Feed(), lambda: self.now, lambda _: False)
+        assessing = Assessing(self.database, Feed(), lambda: self.now, lambda _: False, lambda _: 0.0)
+        acknowledged = self.acknowledged
         return Reporting(
-            self.writer, assessing, hello, newest, timedelta(0), EVERY, lambda one: self.acknowledged.append(one.seq)
+            self.writer,
+            assessing,
+            hello,
+            newest,
+            timedelta(0),
+            EVERY,
+            lambda one: acknowledged.append(one.seq),
+            allowed,
         )
 
     async def send(self, link: Reporting, *messages: Health) -> None:
@@ -168,6 +177,30 @@ async def test_a_report_that_the_database_refuses_leaves_a_gap(site):
     await site.send(link, message(4))
     assert await site.missing() == [(3, 3, "refused")]
     assert (site.acknowledged, site.writer.refused) == ([1, 2, 3, 4], 1)
+
+
+@pytest.mark.parametrize("seq", [2**40, 2**63 - 1])
+async def test_a_first_report_with_any_number_is_taken(site, seq):
+    """So many reports before it would reach back before the calendar begins."""
+    await site.send(await site.link(), message(seq))
+    assert (site.acknowledged, await site.missing()) == ([seq], [(1, seq - 1, "unknown")])
+
+
+async def test_gaps_that_an_agent_invents_fill_no_database(site):
+    """Reports are taken, late ones too; what is missing is kept for as many interruptions as there can be."""
+    pace = Paces(15.0).of("hw_1")
+    link = await site.link(allowed=lambda: pace.gaps.allows(0.0))
+    lost = [
+        tuple(Lost(first=top + 2 * n, last=top + 2 * n, reason="disk_full") for n in range(64))
+        for top in range(1, 50_001, 1_000)
+    ]
+    await site.send(link, *(message(told[0].first + 999, lost=told) for told in lost))
+    for first in (10_002, 10_202):
+        await site.send(link, *(message(seq) for seq in range(first, first + 200, 2)))
+    assert len(site.acknowledged) == 250
+    async with site.database.read() as conn:
+        rows = (await conn.execute(text("SELECT count(*) FROM health_gap"))).scalar()
+    assert rows == GAPS
 
 
 _NO_THREES = {

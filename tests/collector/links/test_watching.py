@@ -35,7 +35,7 @@ class Site:
         """Let time go by, with a look every two seconds and a report every fourteen."""
         for second in range(0, seconds, 2):
             if heard and second % 14 == 0:
-                self.watching.heard("hw_1", self.now)
+                self.watching.heard("hw_1", self.now, 0.0)
             await self.look(2)
 
     async def ledger(self) -> list[tuple[str, str, float]]:
@@ -59,7 +59,7 @@ async def test_a_collector_that_slept_blames_itself(site):
     """Its machine was asleep for an hour: nobody is called offline for it, and the absence is on record."""
     await site.pass_by(60, heard=True)
     slept_at, site.now = site.now, site.now + 3600 * S
-    site.watching.heard("hw_1", site.now)
+    site.watching.heard("hw_1", site.now, 0.0)
     await site.pass_by(60, heard=True)
     assert await site.ledger() == [("online", "first_report", 0)]
     assert await site.absences() == [Period(start_at=slept_at, end_at=slept_at + 3602 * S)]
@@ -74,7 +74,7 @@ async def test_what_cannot_be_written_is_written_later_with_its_own_time(with_ma
     await site.watching.load()
     with site.feed.subscribed() as told:
         async with with_machine.write():
-            site.watching.heard("hw_1", site.now)
+            site.watching.heard("hw_1", site.now, 0.0)
             await site.look(2)
             await site.pass_by(120, heard=False)
             assert site.feed.number == 0
@@ -87,7 +87,7 @@ async def test_what_cannot_be_written_is_written_later_with_its_own_time(with_ma
 
 async def test_the_cause_of_an_outage_outlives_the_collector(site):
     """Overdue is told by the next process, with the goodbye that the last one heard."""
-    site.watching.heard("hw_1", site.now)
+    site.watching.heard("hw_1", site.now, 0.0)
     await site.look(10)
     site.watching.ended("hw_1", Cause.STOPPED, "the agent stops")
     await site.pass_by(120, heard=False)
@@ -112,7 +112,7 @@ async def test_a_clock_that_jumps_is_on_record_within_minutes(site):
     """Measured by the reports themselves: the link stays open for weeks."""
     site.watching.joined("hw_1", "b", "r", greeted(site.now, site.now, site.now))
     for _ in range(5):
-        site.watching.heard("hw_1", site.now + 3600 * S)
+        site.watching.heard("hw_1", site.now + 3600 * S, 0.0)
         await site.look(15)
     async with site.database.read() as conn:
         live = await presence.find(conn, "hw_1")

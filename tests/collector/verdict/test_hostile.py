@@ -15,12 +15,13 @@ from collector.verdict.conclusion import verdict
 from collector.verdict.judging import judge
 from collector.verdict.memory import MOST_ITEMS, MOST_STANDING, Memory
 from collector.verdict.rulebook import RULES
+from collector.verdict.thresholds import Test
 from tests.collector.known import NOW
 from tests.collector.verdict.watched import GPUS, WELL, Watched, as_indicators, by_gpu, with_changes
 
 LIES = st.sampled_from(
     [
-        *(math.nan, math.inf, -math.inf, -0.0, 1e308, -1e308, 0.5, 1, 7, 99.9, -1, 2**63, 10**5000, -(10**400)),
+        *(math.nan, math.inf, -math.inf, -0.0, 1e308, -1e308, 0.5, 5e-324, 1, 7, 99.9, -1, 2**63, 10**5000, -(10**400)),
         *("", "ok", "FAILED", "\x00", "\u202e\ud7ff", "hung since", "x" * 2000, "{value}", True, False, None),
     ]
 )
@@ -30,7 +31,7 @@ READINGS = sorted(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_whatever_an_agent_sends_is_judged(data) -> None:
     """No value of any kind, in any reading, raises; and the verdict can be stored and shown."""
@@ -121,3 +122,15 @@ def size_of(value: object) -> int:
     if isinstance(value, msgspec.Struct):
         return size + sum(size_of(getattr(value, name)) for name in value.__struct_fields__)
     return size
+
+
+@pytest.mark.parametrize("value", [1e18, -1e18, 1, 5e-324])
+def test_a_share_of_almost_nothing_is_judged(value) -> None:
+    """It is infinite, and infinity is no whole number that could be shown."""
+    shares = [one for its in RULES.values() for one, _ in its if one.test is Test.SHARE]
+    assert shares
+    for one in shares:
+        readings = {one.indicator: {one.reading: {"a": value}, one.other: {"a": 5e-324}}}
+        memory = Memory(hardware_id="hw_1")
+        judge(memory, as_indicators(readings), NOW, "b", 0.0)
+        assert msgspec.json.encode(verdict(memory))

@@ -20,7 +20,7 @@ MOST_AN_HOUR = 20
 """Each fall of a state takes ten minutes of nothing nearer, so six an hour, each with at most two rises before it."""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(1, 400), STATES), min_size=1, max_size=300), st.sampled_from([0.0, 60.0, 300.0]))
 def test_no_series_makes_more_than_a_few_changes_an_hour(series, hold_s) -> None:
     """However a value swings around its limits, and however often it is looked at."""
@@ -35,7 +35,7 @@ def test_no_series_makes_more_than_a_few_changes_an_hour(series, hold_s) -> None
         assert sum(began <= at < began + 3600 for at in changed) <= MOST_AN_HOUR
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(STATES, min_size=1, max_size=40), STATES)
 def test_what_lasts_is_told_in_the_end(past, lasting) -> None:
     """Whatever came before: a state that is seen for long enough is what is told."""
@@ -50,7 +50,7 @@ def test_what_lasts_is_told_in_the_end(past, lasting) -> None:
     assert over(standing) is (lasting is HealthState.HEALTHY)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(90, 100), min_size=50, max_size=240), st.integers(25, 120))
 def test_a_disk_around_its_limit_makes_no_flood(values, every_s) -> None:
     """The same through the whole of judging: reasons and the machine's state together."""
