@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from collector.api.ranges import Wanted, only, range_in, wanted_in
 from collector.api.records import FOREIGN, MOST_ROWS, cursor_of, key_in, page_in
-from collector.api.routing import Answer, Caller, Page, Route, truth, whole
+from collector.api.routing import OWNERS, Answer, Caller, Page, Route, truth, whole
 from collector.api.timelines import GapShown, SeriesName, Timeline, opened, shown, timeline
 from collector.history.gaps import Gap, silence
 from collector.history.series import parts
@@ -233,6 +233,7 @@ def _route(path: str, handler: Any, summary: str, query: dict[str, str], answers
         method="GET",
         path=f"/v1/machines/{{key}}/health{path}",
         handler=handler,
+        roles=OWNERS,
         summary=summary,
         query=query,
         answers=answers,

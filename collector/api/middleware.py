@@ -11,8 +11,9 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from collector.api.routing import ANYBODY, JSON, Answer, Caller, Role, Route
-from collector.store import idempotency, tokens
+from collector.api.records import key_in
+from collector.api.routing import ANYBODY, JSON, OF_A_MACHINE, Answer, Caller, Role, Route
+from collector.store import fleet, idempotency, tokens
 from collector.store.engine import Database
 from collector.tokens import split
 from shared.codes import Code, Trouble
@@ -92,6 +93,8 @@ class Doorkeeper:
             caller = ANYBODY if route.roles is None else await self._known(request)
             if route.roles is not None and caller.role not in route.roles:
                 raise Trouble(Code.FORBIDDEN, f"the role {caller.role} may not {route.method} {route.path}")
+            if caller.customer_id is not None and route.path.startswith(OF_A_MACHINE):
+                await self._own(key_in(request), caller.customer_id)
             key = request.headers.get("Idempotency-Key")
             if key is not None and route.secret:
                 words = "this answer holds a secret, so it is not kept: leave Idempotency-Key out"
@@ -102,6 +105,12 @@ class Doorkeeper:
             return await answer.stream() if answer.stream is not None else await _committed(answer)
 
         return handle
+
+    async def _own(self, hardware_id: str, customer_id: str) -> None:
+        """Refuse another provider's machine as if there were none."""
+        async with self._database.read() as conn:
+            if await fleet.owner(conn, hardware_id) != customer_id:
+                raise Trouble(Code.NOT_FOUND, f"no machine {hardware_id}")
 
     async def _known(self, request: web.Request) -> Caller:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")

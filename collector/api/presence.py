@@ -10,7 +10,7 @@ from collector.api.ranges import BEGINNING, only, time_in
 from collector.api.records import MOST_ROWS, cursor_of, key_in, numbered_page_in
 from collector.api.routing import OWNERS, Answer, Caller, Route
 from collector.links.uptime import By, Period, Uptime, away, rows, uptime
-from collector.store import fleet, presence, runs
+from collector.store import presence, runs
 from collector.store.engine import Connection, Database
 from collector.store.presence import LedgerEntry, LiveRow
 from shared.codes import Code, Trouble
@@ -83,13 +83,13 @@ class PresenceLedger:
             ),
         ]
 
-    async def presence(self, request: web.Request, caller: Caller) -> Answer:
+    async def presence(self, request: web.Request, _caller: Caller) -> Answer:
         """Show a machine's presence."""
         only(request, ("from", "to", "limit", "cursor"))
         key, now, (limit, before) = key_in(request), self._now(), numbered_page_in(request)
         since, until = time_in(request, "from", BEGINNING), time_in(request, "to", now)
         async with self._database.read() as conn:
-            live = await _seen(conn, key, caller)
+            live = await _seen(conn, key)
             found = await presence.events(conn, key, limit + 1, since=since, until=until, before=before)
             shown = found[:limit]
             first = max(since, shown[-1].at) if shown else until
@@ -98,7 +98,7 @@ class PresenceLedger:
         gone = away(listened, first, min(until, now), now)[-MOST_AWAY:]
         return Answer(body=PresenceShown(now=live, items=tuple(shown), next=later, away=tuple(gone)))
 
-    async def uptime(self, request: web.Request, caller: Caller) -> Answer:
+    async def uptime(self, request: web.Request, _caller: Caller) -> Answer:
         """Show a machine's uptime."""
         only(request, ("from", "to", "by"))
         key, now, by = key_in(request), self._now(), by_in(request)
@@ -106,22 +106,22 @@ class PresenceLedger:
         since = time_in(request, "from", until - USUAL[by])
         periods = periods_of(since, until, by)
         async with self._database.read() as conn:
-            await _seen(conn, key, caller)
+            await _seen(conn, key)
             entries = await presence.ledger(conn, key, since, until)
             gone = away(await runs.between(conn, since, until), since, until, now)
         (total,) = uptime(entries, gone, [Period(start_at=since, end_at=until)])
         return Answer(body=UptimeShown(by=by, items=tuple(uptime(entries, gone, periods)), total=total))
 
 
-async def _seen(conn: Connection, key: str, caller: Caller) -> LiveRow:
+async def _seen(conn: Connection, key: str) -> LiveRow:
     """
-    Return what holds of a machine that the caller may see.
+    Return what holds of a machine.
 
     Raises:
-        Trouble: `not_found`; also where it is another provider's.
+        Trouble: `not_found`.
     """
     live = await presence.find(conn, key)
-    if live is None or (caller.customer_id is not None and await fleet.owner(conn, key) != caller.customer_id):
+    if live is None:
         raise Trouble(Code.NOT_FOUND, f"no machine {key}")
     return live
 

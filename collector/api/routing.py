@@ -29,7 +29,9 @@ class Role(StrEnum):
 
 READERS = frozenset({Role.ADMIN, Role.PLATFORM, Role.AUDITOR})
 OWNERS = READERS | {Role.PROVIDER}
-"""Those, and a provider for his own machines: the handler looks at `Caller.customer_id`."""
+"""Those, and a provider for what is his: of a route of one machine the door sees to that, of others the handler does."""
+OF_A_MACHINE = "/v1/machines/{key}/"
+"""How the path of a route of one machine begins."""
 WRITERS = frozenset({Role.ADMIN, Role.PLATFORM})
 ADMINS = frozenset({Role.ADMIN})
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from collector.api.auditing import note
 from collector.api.ranges import BEGINNING, only, time_in
 from collector.api.records import MOST_ROWS, key_in, numbered_page_in, page_of
-from collector.api.routing import ADMINS, Answer, Caller, Page, Route, body_of
+from collector.api.routing import ADMINS, OWNERS, Answer, Caller, Page, Route, body_of
 from collector.assessing import Assessing
 from collector.store import verdicts
 from collector.store.engine import Database
@@ -61,6 +61,7 @@ class Verdicts:
                 method="GET",
                 path="/v1/machines/{key}/health/verdict",
                 handler=self.verdict,
+                roles=OWNERS,
                 answers=HealthVerdict,
                 summary="What a machine is, with every reason: its code, what was seen, and the remedy.",
             ),
@@ -68,6 +69,7 @@ class Verdicts:
                 method="GET",
                 path="/v1/machines/{key}/events",
                 handler=self.events,
+                roles=OWNERS,
                 answers=Page[EventRow],
                 summary="What came and went of a machine's reasons, the newest first.",
                 query={
@@ -81,6 +83,7 @@ class Verdicts:
                 method="GET",
                 path="/v1/health/reasons",
                 handler=self.reasons,
+                roles=OWNERS,
                 answers=Catalogue,
                 summary="Every reason a machine can have: its threshold, where that comes from, and the remedy.",
             ),

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from collector.api.routing import OF_A_MACHINE, Role
 from collector.compose import utc_now
 from collector.store import presence, runs
 from collector.store.presence import Transition
@@ -193,14 +194,18 @@ async def test_the_fleet_is_searched_in_ids_and_models(fleet, database):
     assert body["summary"]["machines"] == 0
 
 
-async def test_a_provider_sees_his_own_machines_and_nobody_elses(fleet, served):
-    """In the fleet and in the ledger; the rest of the API is not for him."""
+async def test_a_provider_sees_his_own_machines_and_nobody_elses(fleet, served, parts):
+    """In the fleet, in the ledger and their health; the rest of the API is not for him."""
     his, other = served("usr_1"), served("usr_buyer")
     assert (await his.get("/v1/fleet"))[1]["summary"]["machines"] == 7
     assert (await other.get("/v1/fleet"))[1]["summary"]["machines"] == 0
     assert (await other.get("/v1/fleet?customer_id=usr_1"))[0] == 404
-    for path in ("presence", "uptime"):
-        assert (await his.get(f"/v1/machines/hw_1/{path}"))[0] == 200
-        assert (await other.get(f"/v1/machines/hw_1/{path}"))[0] == 404
+    open_to_him = {one.path for one in parts.routes if one.roles is not None and Role.PROVIDER in one.roles}
+    of_a_machine = [path.format(key="hw_1") for path in sorted(open_to_him) if path.startswith(OF_A_MACHINE)]
+    assert {"/v1/machines/hw_1/health/verdict", "/v1/machines/hw_1/presence"} < set(of_a_machine)
+    for path in of_a_machine:
+        assert (await his.get(path))[0] == 200, path
+        assert (await other.get(path))[0] == 404, path
+    assert (await other.get("/v1/health/reasons"))[0] == 200
     for path in ("/v1/machines", "/v1/machines/hw_1", "/v1/users", "/v1/payments"):
         assert (await his.get(path))[1]["code"] == "forbidden"
