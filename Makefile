@@ -77,6 +77,7 @@ bench-scrape: env ## what a scrape of all machines' figures costs (ARGS="--machi
 
 bench-queries: env ## what reading a day of one machine and the fleet costs, and storing reports, on both databases (ARGS)
 	$(BIN)/python tests/load/query_cost.py $(ARGS)
+	$(BIN)/python tests/load/fleet_speed.py
 
 wheel: env       ## build the wheel and the source archive into dist/
 	$(UV) build --quiet

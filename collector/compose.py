@@ -180,6 +180,7 @@ def assemble(
         Counting(
             gateway=gateway,
             watching=watching,
+            assessing=assessing,
             writer=writer,
             results=results,
             feed=feed,

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from collector.assessing import Assessing
 from collector.chores import Chores
 from collector.durations import Durations
 from collector.feed import Feed
@@ -25,6 +26,7 @@ class Counting:
 
     gateway: Gateway
     watching: Watching
+    assessing: Assessing
     writer: ReportWriter
     results: Results
     feed: Feed
@@ -63,6 +65,8 @@ class Figures(Collector):
     def _links(self) -> Iterator[Metric]:
         gateway, watching = self.parts.gateway, self.parts.watching
         yield gauges("machines", "Machines by presence.", ["presence"], watching.counts().items())
+        verdicts = self.parts.assessing.counts().items()
+        yield gauges("machines_by_health", "Machines by their verdict.", ["state"], verdicts)
         yield gauge("mass_silence", "1 while more than half of the fleet fell silent together.", watching.mass_silence)
         yield gauge("links", "Open agent links of this process.", gateway.open_links)
         rooms = gateway.rooms

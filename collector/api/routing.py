@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 READERS = frozenset({Role.ADMIN, Role.PLATFORM, Role.AUDITOR})
 OWNERS = READERS | {Role.PROVIDER}
-"""Those, and a provider for what is his: of a route of one machine the door sees to that, of others the handler does."""
+"""Those, and a provider for what is his: the door sees to that of one machine, the handler of the rest."""
 OF_A_MACHINE = "/v1/machines/{key}/"
 """How the path of a route of one machine begins."""
 WRITERS = frozenset({Role.ADMIN, Role.PLATFORM})

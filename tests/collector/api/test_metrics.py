@@ -46,7 +46,12 @@ async def test_every_figure_is_explained(served):
     _, text = await served().get("/metrics")
     found = {one.name: one for one in read(text)}
     assert all(one.documentation and one.type != "unknown" for one in found.values())
-    assert {"rackproof_build_info", "rackproof_machines", "rackproof_commit_duration_seconds"} <= set(found)
+    assert {
+        "rackproof_build_info",
+        "rackproof_machines",
+        "rackproof_machines_by_health",
+        "rackproof_commit_duration_seconds",
+    } <= set(found)
     assert {"process_resident_memory_bytes", "process_cpu_seconds", "python_gc_objects_collected"} <= set(found)
     _, text = await served().ask("GET", "/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert set(found) <= {one.name for one in read_openmetrics(text)} | {"python_info"}
