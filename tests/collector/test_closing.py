@@ -41,9 +41,9 @@ async def test_hours_that_are_over_are_moved_and_the_running_one_stays(with_mach
     assert len(await logged(with_machine)) == 120
     for tier in KEPT:
         assert await counted(with_machine, tier.resolution) == 480
-    minutes = await chunks_of(with_machine, Resolution.MINUTE)
-    assert list(minutes) == [START, START + HOUR]
-    assert len(minutes[START].frame.times) == 60
+    raw, minutes = [await chunks_of(with_machine, one) for one in (Resolution.RAW, Resolution.MINUTE)]
+    assert list(raw) == [START, START + HOUR]
+    assert sum(len(one.frame.times) for one in minutes.values()) == 120
     assert list(await chunks_of(with_machine, Resolution.QUARTER)) == [START.replace(hour=0)]
 
 

@@ -190,9 +190,9 @@ async def test_a_chunk_that_cannot_be_read_is_told_and_costs_only_itself(recorde
     """The other hours are there, and the answer says which one is not."""
     client, start = recorded
     async with database.write() as conn:
-        statement = "UPDATE health_chunk SET content = :bad WHERE tier = '1m' AND start_at = (SELECT min(start_at) FROM health_chunk WHERE tier = '1m')"
+        statement = "UPDATE health_chunk SET content = :bad WHERE tier = 'raw' AND start_at = (SELECT min(start_at) FROM health_chunk WHERE tier = 'raw')"
         await conn.execute(text(statement), {"bad": b"RPH1 broken"})
-    body = await asked(client, "/history")
+    body = await asked(client, "/history?resolution=raw")
     (lost,) = body["unreadable"]
     assert (lost["code"], datetime.fromisoformat(lost["start_at"])) == ("history_unreadable", start)
     assert datetime.fromisoformat(body["times"][0]) == start + timedelta(hours=1)
