@@ -145,7 +145,7 @@ def test_whatever_nvml_does_heartbeats_are_in_time_and_the_indicator_tells_it(ma
         happens(machine, "two GPUs that are well", machine.well, NOTICED_S)
         process = machine.agent.process
         megabytes = [memory_mb([pid], "Pss") for pid in family(process.pid)]
-        usual_s = max(1.2 * INTERVAL_S, *between(machine.received()))
+        usual_s = max([1.2 * INTERVAL_S, *between(machine.received())])
         print(f"agent and probe: {' + '.join(f'{one:.1f}' for one in megabytes)} MB of their own (PSS)")
         for name, lines, item, words in FAULTS:
             before = len(machine.received())
