@@ -33,23 +33,28 @@ def test_a_machine_that_lacks_its_gpus_is_unhealthy_and_unknown_when_it_is_silen
     def verdict() -> dict:
         return collector.ask("GET", f"{path}/health/verdict")
 
-    wait_for(lambda: verdict()["state"] == "unhealthy", 180, "the missing GPUs to be told")
+    def told() -> bool:
+        return CODE in {one["code"] for one in verdict()["reasons"]}
+
+    # This machine's kernel may have other reasons to tell.
+    wait_for(told, 180, "the missing GPUs to be told")
+    assert verdict()["state"] == "unhealthy"
     (reason,) = [one for one in verdict()["reasons"] if one["code"] == CODE]
     assert reason["words"].endswith("GPUs on the PCI bus, 64 expected")
     assert "lspci" in reason["remedy"]
     events = collector.items(f"{path}/events")
     assert [one["to_state"] for one in events if one["code"] == CODE] == ["unhealthy"]
-    assert events[0]["code"] == "health"
+    assert "health" in {one["code"] for one in events}
     assert collector.items(f"{path}/events?code={CODE}&limit=1")[0]["words"] == reason["words"]
 
     collector.stop()
     collector.start()
     collector.await_ready()
     agent.await_online()
-    wait_for(lambda: verdict()["state"] == "unhealthy", 60, "the verdict to be there after the restart")
+    wait_for(told, 60, "the verdict to be there after the restart")
     agent.kill()
     wait_for(lambda: verdict()["state"] == "unknown", 180, "the silent machine to be unknown")
     codes = [one["code"] for one in verdict()["reasons"]]
-    assert codes[0] == "no_reports"
+    assert "no_reports" in codes
     assert CODE in codes
     assert [one["to_state"] for one in collector.items(f"{path}/events?code={CODE}")] == ["unhealthy"]
