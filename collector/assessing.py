@@ -110,13 +110,13 @@ class Assessing:
         memory.gpus_expected, memory.gpus_more = count, None
         self._changed.add(hardware_id)
 
-    async def run(self) -> None:
+    async def run(self, write_every_s: float = WRITE_EVERY_S, look_every_s: float = LOOK_EVERY_S) -> None:
         """Write what changed, and look who is offline, until cancelled."""
         looked = 0.0
         while True:
-            await asyncio.sleep(WRITE_EVERY_S)
-            looked += WRITE_EVERY_S
-            if looked >= LOOK_EVERY_S:
+            await asyncio.sleep(write_every_s)
+            looked += write_every_s
+            if looked >= look_every_s:
                 looked = 0.0
                 self.look()
             try:

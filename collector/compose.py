@@ -47,8 +47,8 @@ from collector.keyring import Keyring
 from collector.links.dispatch import FROM, State
 from collector.links.gateway import Gateway
 from collector.links.pace import Paces
-from collector.links.peer import Rooms
 from collector.links.presence import GONE
+from collector.links.rooms import Rooms
 from collector.links.watching import Watching
 from collector.orders import Orders
 from collector.reports import ReportWriter

@@ -4,7 +4,8 @@ import asyncio
 
 from aiohttp import web
 
-from collector.links.peer import Peer, Rooms
+from collector.links.peer import Peer
+from collector.links.rooms import Rooms
 from shared.codes import Code, Trouble
 from shared.messages import MAX_MESSAGE_BYTES, SUBPROTOCOL
 from shared.session import CloseCode

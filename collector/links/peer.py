@@ -3,30 +3,24 @@
 import asyncio
 import contextlib
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from aiohttp import WSMsgType, web
 
-from collector.assessing import Assessing
-from collector.keyring import Keyring
 from collector.links import skew
 from collector.links.acknowledging import Acknowledging
 from collector.links.admission import Counters, join
 from collector.links.delivering import Delivering
 from collector.links.dispatch import State
-from collector.links.pace import Pace, Paces
+from collector.links.pace import Pace
 from collector.links.presence import Cause
 from collector.links.reporting import Reporting
+from collector.links.rooms import CLOSE_OF, Rooms
 from collector.links.skew import Clock
-from collector.links.watching import Watching
-from collector.reports import ReportWriter
-from collector.results import Results
 from collector.store import health, links
-from collector.store.engine import AWAY, Database
+from collector.store.engine import AWAY
 from collector.store.health import Report
 from shared.codec import decode, encode
 from shared.codes import Code, Trouble
@@ -36,7 +30,6 @@ from shared.messages import (
     Goodbye,
     Health,
     Hello,
-    Intervals,
     Message,
     Progress,
     Receipt,
@@ -54,35 +47,7 @@ GOODBYE_SPREAD_S = 10.0
 CLOSE_S = 1.0
 """How long a peer may take to answer a close; a dead path must not hold up a stop."""
 
-_OUTCOMES = ("joined", Code.UNKNOWN_KEY, Code.BAD_SIGNATURE, Code.REVOKED, Code.CLONE)
-"""What usually becomes of a hello; counted from 0, so that the first of a kind is seen to be one more."""
-_CLOSE_OF = {Code.REVOKED: CloseCode.REVOKED, Code.CLONE: CloseCode.DUPLICATE, Code.SLOW_DOWN: CloseCode.SLOW_DOWN}
-
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rooms:
-    """
-    What a link needs of the collector; made once in the composition.
-
-    `joins`, `closed` and `not_stored` count: hellos by what became of them, "joined" or the code of a refusal; links
-    that this end closed, by code; messages that could not be stored, by code.
-    """
-
-    database: Database
-    keyring: Keyring
-    origins: frozenset[str]
-    intervals: Intervals
-    writer: ReportWriter
-    watching: Watching
-    assessing: Assessing
-    results: Results
-    now: Callable[[], datetime]
-    paces: Paces = field(default_factory=Paces)
-    joins: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_OUTCOMES, 0)))
-    closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_CLOSE_OF, 0)))
-    not_stored: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(AWAY, 0)))
 
 
 class Peer:
@@ -195,7 +160,7 @@ class Peer:
                 self._rooms.watching.ended(hello.hardware_id, Cause.CLONE, f"a copy was refused: {trouble.detail}")
             if trouble.code in AWAY:
                 return self._session.turn_away(CloseCode.UNAVAILABLE, trouble)
-            return self._session.turn_away(_CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
+            return self._session.turn_away(CLOSE_OF.get(trouble.code, CloseCode.AUTH), trouble)
         self.hardware_id, self._unconfirmed = hello.hardware_id, offered
         self._orders.hardware_id = hello.hardware_id
         self._log = self._log.bind(hardware_id=hello.hardware_id)

@@ -7,7 +7,6 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from collector import assessing
 from collector.assessing import JUDGE_EVERY, Assessing
 from collector.feed import ChangeKind, Feed
 from collector.store import health, links, verdicts
@@ -234,11 +233,9 @@ async def test_a_machine_that_is_not_on_record_stands_in_nobody_s_way(bench):
     assert await bench.events("hw_gone") == []
 
 
-async def test_the_loop_writes_by_itself(bench, monkeypatch):
+async def test_the_loop_writes_by_itself(bench):
     """Within seconds, and also that a machine is offline."""
-    monkeypatch.setattr(assessing, "WRITE_EVERY_S", 0.01)
-    monkeypatch.setattr(assessing, "LOOK_EVERY_S", 0.02)
-    running = asyncio.create_task(bench.assessing.run())
+    running = asyncio.create_task(bench.assessing.run(write_every_s=0.01, look_every_s=0.02))
     bench.take(ILL)
     bench.gone.add("hw_1")
     ends = time.monotonic() + 10
